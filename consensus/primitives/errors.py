@@ -11,7 +11,7 @@ class PhalanxError(Exception):
 
 
 class DecodeError(PhalanxError):
-    """Bytes that are not the one canonical encoding of the expected type. The caller decides whose fault it is."""
+    """Bytes that are not the one canonical encoding of the expected type; the caller decides whose fault."""
 
 
 class PeerFault(PhalanxError):
