@@ -1,0 +1,1 @@
+"""Measuring and breaking real networks: clusters of node processes on this machine, load, faults, reports."""
