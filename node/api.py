@@ -1,0 +1,346 @@
+"""What a running node answers: the one seam between the node and whatever serves people.
+
+JSON-RPC, metrics, the dashboard and tests call `NodeApi` and nothing else of the node. Every method runs in
+the node's trio loop. Answers are frozen values in the words of DESIGN.md section 1, bytes as bytes and
+amounts as integers: their JSON form is the server's business. A question that this node can not answer
+raises `UserError` with one sentence.
+"""
+
+import enum
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import trio
+
+from consensus.primitives.guest import Endpoint
+from consensus.primitives.ids import (
+    Amount,
+    ChainId,
+    Epoch,
+    Fuel,
+    Hash,
+    Height,
+    Milliseconds,
+    ModuleId,
+    Nonce,
+    PublicKey,
+    Stake,
+    ValidatorIndex,
+    View,
+)
+
+
+class Role(enum.StrEnum):
+    """What this node does in the network (DESIGN.md section 9)."""
+
+    VALIDATOR = "validator"
+    FULL = "full"
+    COLLATOR = "collator"
+
+
+class Stage(enum.StrEnum):
+    """How far a relay transaction has come. Each stage implies the ones before it."""
+
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    NOTARISED = "notarised"
+    FINAL = "final"
+    PROVED = "proved"
+
+    @property
+    def rank(self) -> int:
+        """Position in the order of stages, so that stages compare."""
+        return list(Stage).index(self)
+
+
+class ChainStage(enum.StrEnum):
+    """How far a consumer chain's transaction has come, as its collator sees it."""
+
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    COLLATED = "collated"
+    ENACTED = "enacted"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """One peer of the full mesh. `rtt_ms` is None until the first round trip."""
+
+    identity: PublicKey
+    name: str
+    connected: bool
+    rtt_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """Where this node stands. Heights are of the relay chain."""
+
+    network: str
+    genesis_hash: Hash
+    version: str
+    role: Role
+    name: str
+    validator_index: ValidatorIndex | None
+    epoch: Epoch
+    view: View
+    final_height: Height
+    final_hash: Hash
+    notarised_height: Height
+    executed_height: Height
+    persisted_height: Height
+    syncing: bool
+    amnesic: bool
+    validators: int
+    peers: tuple[PeerStatus, ...]
+    mempool: int
+    uptime_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitResult:
+    """What became of one submitted transaction; `error` is one sentence, empty when accepted."""
+
+    hash: Hash
+    accepted: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionReport:
+    """A transaction's stage and, once executed, its receipt.
+
+    `times_ms` are this node's clock (Unix milliseconds) at each stage that it saw itself. `void` is true
+    for a transaction that was included but could not be paid for: it has no receipt and changed nothing.
+    """
+
+    hash: Hash
+    stage: Stage
+    height: Height | None = None
+    block: Hash | None = None
+    status: str = ""  # "ok", "failed" or "void" once executed
+    code: int = 0
+    fee: Amount = Amount(0)
+    fuel_used: Fuel = Fuel(0)
+    output: bytes = b""
+    times_ms: tuple[tuple[Stage, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountReport:
+    """An account in the newest final executed state."""
+
+    account: PublicKey
+    balance: Amount
+    nonce: Nonce
+    height: Height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateReport:
+    """A key of an authenticated map, at the newest state that a final header proves.
+
+    `proof` is a self-contained bundle for a light client (header, certificate, tree path), None unless it
+    was asked for.
+    """
+
+    key: Hash
+    value: bytes | None
+    height: Height
+    proof: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockReport:
+    """A final relay block."""
+
+    height: Height
+    hash: Hash
+    view: View
+    parent_hash: Hash
+    proposer: ValidatorIndex
+    time_ms: Milliseconds
+    state_root: Hash
+    payload_root: Hash
+    payload_bytes: int
+    transactions: tuple[Hash, ...]
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatorReport:
+    """A member of the epoch's validator set."""
+
+    index: ValidatorIndex
+    name: str
+    consensus_key: PublicKey
+    identity_key: PublicKey
+    stake: Stake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainReport:
+    """A consumer chain: its record on the relay chain and its enacted head."""
+
+    chain: ChainId
+    name: str
+    owner: PublicKey
+    code_hash: Hash
+    state_root: Hash
+    head: Hash
+    head_height: Height
+    balance: Amount
+    policy: str
+    enclaves: tuple[ModuleId, ...]
+    enacted: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainTransactionReport:
+    """A consumer-chain transaction as its collator sees it."""
+
+    hash: Hash
+    stage: ChainStage
+    candidate: Hash | None = None
+    height: Height | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnclaveReport:
+    """An immutable module. `deployer` paid for it and has no power over it."""
+
+    module: ModuleId
+    size_bytes: int
+    deployer: PublicKey
+    height: Height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockTrace:
+    """When one block passed this node, in CLOCK_MONOTONIC nanoseconds (joinable across one host)."""
+
+    height: Height
+    view: View
+    hash: Hash
+    proposer: ValidatorIndex
+    proposed_ns: int | None  # at its leader only
+    received_ns: int | None  # None when it came by catch-up
+    notarised_ns: int | None
+    finalized_ns: int
+    one_round: bool
+    transactions: int
+    candidates: int
+    enclave_calls: int
+    messages: int
+    time_ms: Milliseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePage:
+    """Traces of blocks above a height, oldest first; ask again with `after=next`."""
+
+    next: Height
+    blocks: tuple[BlockTrace, ...]
+
+
+class NodeApi(Protocol):
+    """A running node. Reads are of final executed state unless they say otherwise."""
+
+    def status(self) -> NodeStatus:
+        """Where the node stands."""
+        ...
+
+    def statistics(self) -> dict[str, Any]:
+        """Counters and queue statistics for metrics: flat, `snake_case`, numbers only."""
+        ...
+
+    async def submit(self, transactions: Sequence[bytes]) -> list[SubmitResult]:
+        """Admit relay transactions to the mempool and flood those accepted; each stands alone."""
+        ...
+
+    async def receipt(self, tx_hash: Hash, *, wait: Stage | None, timeout_s: float) -> TransactionReport:
+        """A transaction's report; with `wait`, once it has reached that stage or the time is over."""
+        ...
+
+    def receipts(self, hashes: Sequence[Hash]) -> list[TransactionReport]:
+        """Reports of many transactions, at once and without waiting."""
+        ...
+
+    def receipt_proof(self, tx_hash: Hash) -> bytes:
+        """A self-contained proof of the receipt under the next final header. Raises UserError."""
+        ...
+
+    def account(self, account: PublicKey) -> AccountReport:
+        """An account's balance and next nonce; zeros when it was never used."""
+        ...
+
+    def state(self, key: Hash, *, prove: bool) -> StateReport:
+        """One leaf of the relay chain's state, by tree key."""
+        ...
+
+    def block(self, *, height: Height | None = None, block_hash: Hash | None = None) -> BlockReport:
+        """A final block by height or by hash. Raises UserError when this node has none such."""
+        ...
+
+    def validators(self) -> list[ValidatorReport]:
+        """The epoch's validator set, by index."""
+        ...
+
+    def chains(self) -> list[ChainReport]:
+        """Every registered consumer chain, by identifier."""
+        ...
+
+    def chain(self, chain: ChainId) -> ChainReport:
+        """One consumer chain. Raises UserError when there is none such."""
+        ...
+
+    async def chain_submit(self, chain: ChainId, transactions: Sequence[bytes]) -> list[SubmitResult]:
+        """Hand transactions to the chain's collator. Raises UserError where this node does not collate it."""
+        ...
+
+    def chain_receipts(self, chain: ChainId, hashes: Sequence[Hash]) -> list[ChainTransactionReport]:
+        """Stages of consumer-chain transactions. Raises UserError where this node does not collate it."""
+        ...
+
+    def chain_state(self, chain: ChainId, key: bytes, *, prove: bool) -> StateReport:
+        """A raw key of a consumer chain's state, at the head this node holds.
+
+        With `prove`, at the enacted head. Raises UserError where this node keeps no replica of the chain.
+        """
+        ...
+
+    def enclaves(self) -> list[EnclaveReport]:
+        """Every deployed module, by identity."""
+        ...
+
+    def enclave(self, module: ModuleId) -> EnclaveReport:
+        """One module. Raises UserError when there is none such."""
+        ...
+
+    def enclave_state(self, module: ModuleId, chain: ChainId, key: bytes, *, prove: bool) -> StateReport:
+        """A raw key of the instance (module, chain); chain 0 is the shared tree."""
+        ...
+
+    def lane(self, source: Endpoint, destination: Endpoint) -> tuple[int, int]:
+        """(messages ever sent, messages ever delivered) on one lane."""
+        ...
+
+    def trace(self, after: Height, limit: int) -> TracePage:
+        """Latency records of final blocks above `after`, at most `limit`, from a bounded ring."""
+        ...
+
+    def finality(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[BlockTrace]]:
+        """A bounded feed of blocks as they become final.
+
+        A subscriber that falls behind its bound has its feed closed: the channel ends.
+        """
+        ...
+
+
+Service = Callable[[NodeApi], Awaitable[None]]
+"""Something served beside the node, such as RPC: runs until cancelled, stops before the node does."""
