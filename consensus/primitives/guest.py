@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Protocol
 
 from consensus.primitives.codec import U8, MaxLength
+from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import ChainId, Fuel, Hash, Height, Milliseconds, ModuleId, PublicKey
 
 MAX_INPUT_BYTES: Final = 2 * 1024 * 1024
@@ -21,7 +22,14 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024
 MAX_MESSAGES: Final = 256
 MAX_EVENT_BYTES: Final = 4 * 1024
 MAX_EVENTS: Final = 1024
+ABI_VERSION: Final = 1  # docs/guest-abi.md; kept for ever, as the fuel schedule is
 FUEL_SCHEDULE: Final = 0  # the engine's own metering; DESIGN.md section 7
+
+
+def module_id(wasm: bytes) -> ModuleId:
+    """The identity of an enclave: its bytes and what gives them meaning (DESIGN.md section 7)."""
+    meaning = ABI_VERSION.to_bytes(4, "big") + FUEL_SCHEDULE.to_bytes(4, "big")
+    return ModuleId(hash_tagged(b"PHALANX/module/1", meaning, wasm))
 
 
 class Policy(enum.IntEnum):
@@ -153,4 +161,11 @@ class GuestExecutor(Protocol):
 
     def call(self, call: GuestCall, read: ReadState) -> GuestOutcome:
         """Run one call to its end. Raises LocalFault if this machine can not; never for what a guest does."""
+        ...
+
+    def admit(self, wasm: bytes) -> str | None:
+        """Why `wasm` is refused as a guest, or None if it is admitted. The same answer on every machine.
+
+        Raises LocalFault if this machine can not tell.
+        """
         ...

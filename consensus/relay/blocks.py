@@ -1,0 +1,144 @@
+"""What a relay block carries, its limits, and the check that comes before any vote for it.
+
+A payload that `check_payload` passes can always be executed: whatever is wrong with its contents in the
+state it meets makes single items void, never the block (DESIGN.md section 3; `transition.apply_block`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from consensus.candidates.receipts import CandidateInclusion
+from consensus.primitives import crypto
+from consensus.primitives.codec import MaxLength, decode, encode
+from consensus.primitives.crypto import hash_tagged
+from consensus.primitives.errors import DecodeError, InvalidBlock, InvalidTransaction
+from consensus.primitives.ids import Hash
+from consensus.relay.genesis import Parameters
+from consensus.relay.transactions import (
+    MAX_TRANSACTION_BYTES,
+    CheckedTransaction,
+    VerifySignature,
+    check_transaction,
+    transaction_hash,
+)
+
+MAX_BLOCK_TRANSACTIONS: Final = 50_000
+MAX_BLOCK_CANDIDATES: Final = 256
+CANDIDATE_WEIGHT: Final = 300  # microseconds of the ledger's work for one inclusion
+SIGNATURE_WEIGHT: Final = 90  # microseconds to verify one signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """A relay block's contents: candidates first, sorted by (chain, height); transactions in given order."""
+
+    WIRE_VERSION: ClassVar[int] = 1
+    candidates: Annotated[tuple[CandidateInclusion, ...], MaxLength(MAX_BLOCK_CANDIDATES)] = ()
+    transactions: Annotated[
+        tuple[Annotated[bytes, MaxLength(MAX_TRANSACTION_BYTES)], ...], MaxLength(MAX_BLOCK_TRANSACTIONS)
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLimits:
+    """The limits of one block, from the network's parameters and its name."""
+
+    chain_id_hash: Hash
+    max_bytes: int
+    max_weight: int
+    max_transactions: int
+    max_candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPayload:
+    """A payload whose every transaction is checked and whose limits hold; `check_payload` makes it."""
+
+    root: Hash
+    candidates: tuple[CandidateInclusion, ...]
+    transactions: tuple[CheckedTransaction, ...]
+    weight: int
+
+
+EMPTY_PAYLOAD: Final = encode(Payload())
+
+
+def limits_of(parameters: Parameters, chain_id_hash: Hash) -> BlockLimits:
+    """The block limits that `parameters` set."""
+    return BlockLimits(
+        chain_id_hash=chain_id_hash,
+        max_bytes=parameters.max_block_bytes,
+        max_weight=parameters.max_block_weight,
+        max_transactions=min(parameters.max_transactions, MAX_BLOCK_TRANSACTIONS),
+        max_candidates=min(parameters.max_candidates, MAX_BLOCK_CANDIDATES),
+    )
+
+
+def payload_root(payload: bytes) -> Hash:
+    """What a header's `payload_root` is: the hash of the encoded payload."""
+    return hash_tagged(b"PHALANX/payload/1", payload)
+
+
+def encode_payload(transactions: Sequence[bytes], candidates: Sequence[CandidateInclusion] = ()) -> bytes:
+    """The payload of these items; candidates are put in their order."""
+    ordered = sorted(candidates, key=_candidate_order)
+    return encode(Payload(candidates=tuple(ordered), transactions=tuple(transactions)))
+
+
+def check_payload(
+    payload: bytes,
+    limits: BlockLimits,
+    known: Callable[[Hash], CheckedTransaction | None],
+    verify: VerifySignature = crypto.verify,
+) -> CheckedPayload:
+    """Check a block's payload. `known` finds a transaction checked before by its hash: signatures are dear.
+
+    Raises InvalidBlock with the reason: malformed, over a limit, a repeated or unsorted item, a
+    transaction that can not be admitted.
+    """
+    try:
+        decoded = decode(Payload, payload, limit=limits.max_bytes)
+    except DecodeError as error:
+        raise InvalidBlock(f"payload: {error}") from None
+    if len(decoded.transactions) > limits.max_transactions:
+        raise InvalidBlock(f"{len(decoded.transactions)} transactions, the limit is {limits.max_transactions}")
+    _check_candidates(decoded.candidates, limits)
+    weight = sum(candidate_weight(each) for each in decoded.candidates)
+    if weight > limits.max_weight:
+        raise InvalidBlock(f"the candidates weigh {weight}, the limit is {limits.max_weight}")
+    transactions = []
+    seen: set[Hash] = set()
+    for raw in decoded.transactions:
+        name = transaction_hash(raw)
+        if name in seen:
+            raise InvalidBlock(f"transaction {name.hex()} appears twice")
+        seen.add(name)
+        checked = known(name)
+        if checked is None:
+            try:
+                checked = check_transaction(raw, limits.chain_id_hash, verify)
+            except InvalidTransaction as error:
+                raise InvalidBlock(f"transaction {name.hex()}: {error}") from None
+        weight += checked.weight
+        if weight > limits.max_weight:  # before the next signature is checked: that is what it bounds
+            raise InvalidBlock(f"the block weighs over {limits.max_weight}")
+        transactions.append(checked)
+    return CheckedPayload(payload_root(payload), decoded.candidates, tuple(transactions), weight)
+
+
+def candidate_weight(inclusion: CandidateInclusion) -> int:
+    """Microseconds that one inclusion may take on the reference machine."""
+    return CANDIDATE_WEIGHT + SIGNATURE_WEIGHT * len(inclusion.signatures)
+
+
+def _candidate_order(inclusion: CandidateInclusion) -> tuple[int, int, bytes]:
+    return inclusion.header.chain, inclusion.header.height, inclusion.header.hash
+
+
+def _check_candidates(candidates: tuple[CandidateInclusion, ...], limits: BlockLimits) -> None:
+    if len(candidates) > limits.max_candidates:
+        raise InvalidBlock(f"{len(candidates)} candidates, the quota is {limits.max_candidates}")
+    order = [_candidate_order(each) for each in candidates]
+    if any(first >= second for first, second in zip(order, order[1:], strict=False)):
+        raise InvalidBlock("the candidates are not sorted and distinct")
