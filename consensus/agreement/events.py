@@ -1,0 +1,247 @@
+"""The engine's inputs and outputs: everything between it and the world is one of these.
+
+A driver feeds events to `Engine.handle` and carries the effects out in order, with one rule: an `Append`
+must be durable before any `Send` or `Broadcast` *after it in the same list* leaves. It commits all of a
+turn's records at once, then sends.
+"""
+
+from dataclasses import dataclass
+from typing import NewType
+
+from consensus.agreement.evidence import Evidence
+from consensus.agreement.journal_records import JournalRecord
+from consensus.agreement.messages import Certificate, FinalityProof, Header, Message
+from consensus.agreement.statements import Statement
+from consensus.primitives.ids import Hash, Height, Milliseconds, Signature, View
+
+Peer = NewType("Peer", int)
+"""0 … n-1: the validators by index. n and above: observers (full nodes, collators), numbered by the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """Now, as the driver sees it."""
+
+    mono_us: int  # monotonic, microseconds: timers
+    unix_ms: int  # wall clock, milliseconds: block times only
+
+
+# --- events
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first event. `nonce`: 32 fresh random bytes, used only if the journal is lost."""
+
+    nonce: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """`deadline_us` has passed. An early or spurious tick is harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A decoded message, over the authenticated link of `peer`."""
+
+    peer: Peer
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    """A session with `peer` stands."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    """The session with `peer` is gone."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """A fresh measurement of the link to `peer`, in microseconds."""
+
+    peer: Peer
+    rtt_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadBuilt:
+    """The application's answer to BuildPayload: `state_root` is the state after `parent_hash`."""
+
+    view: View
+    parent_hash: Hash
+    payload: bytes
+    tx_count: int
+    state_root: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class BlockValidated:
+    """The application's answer to ValidateBlock. `valid` is the same at every honest node; on a local
+    fault the application stays silent. `reason` is for people."""
+
+    block_hash: Hash
+    valid: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """Final blocks up to `height`, and their state, are durable in the store."""
+
+    height: Height
+
+
+@dataclass(frozen=True, slots=True)
+class SignStatement:
+    """Sign a verdict on a candidate; answered by StatementSigned in the same turn, or refused silently with
+    a StatementRefused."""
+
+    statement: Statement
+
+
+Event = (
+    Start
+    | Tick
+    | Received
+    | PeerUp
+    | PeerDown
+    | RoundTrip
+    | PayloadBuilt
+    | BlockValidated
+    | Persisted
+    | SignStatement
+)
+
+# --- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Make these records durable, in order, before any later send of this turn leaves."""
+
+    records: tuple[JournalRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """To one peer, best effort."""
+
+    peer: Peer
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """To all validators but oneself, and all observers; best effort."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPayload:
+    """This node leads `view`: build on `parent` (a genesis header has height 0) for a block at `time_ms`.
+
+    Answer with PayloadBuilt once the parent is executed, at most `idle_interval` later than that."""
+
+    view: View
+    parent: Header
+    parent_hash: Hash
+    time_ms: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateBlock:
+    """Check this payload and that `header.state_root` is the parent's post-state; answer BlockValidated.
+
+    The parent is certified, its header and body have been handed out before (here, or in Finalized)."""
+
+    block_hash: Hash
+    header: Header
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A block is notarised, speculatively: it may yet be skipped (CONSENSUS.md section 15.2). Once a block.
+
+    `header` is None while only its hash is known."""
+
+    block_hash: Hash
+    header: Header | None
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized:
+    """Exactly once a height, in height order. `one_round`: by FAST_FINAL of the block itself."""
+
+    block_hash: Hash
+    header: Header
+    payload: bytes
+    proof: FinalityProof
+    one_round: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFound:
+    """Two signatures that prove a validator's fault by themselves."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class ServeChain:
+    """Send `peer` a Chain of final blocks `first` to `last` from the store, as many as fit its caps,
+    the last with its proof; an empty Chain if it has none of them."""
+
+    peer: Peer
+    first: Height
+    last: Height
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMisbehaved:
+    """No honest, correct node sends what `peer` sent. The node disconnects and bans it for a while."""
+
+    peer: Peer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatementSigned:
+    """A verdict, signed; its record is in an Append before this effect."""
+
+    statement: Statement
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRefused:
+    """The gate refused: another verdict stands, the node is amnesic or an observer, or it is too late."""
+
+    statement: Statement
+    reason: str
+
+
+Effect = (
+    Append
+    | Send
+    | Broadcast
+    | BuildPayload
+    | ValidateBlock
+    | Certified
+    | Finalized
+    | EvidenceFound
+    | ServeChain
+    | PeerMisbehaved
+    | StatementSigned
+    | StatementRefused
+)
