@@ -4,7 +4,7 @@
         check the header against the latest executed relay state;
         no PoV with it → RequestPov; a PoV → Execute, in a worker
     upon Executed(candidate, VALID or INVALID):
-        RequestStatement: the signing gate journals the verdict, then signs
+        SignStatement (to the engine): the signing gate journals the verdict, then signs
     upon StatementSigned(attestation):
         broadcast it; a VALID one is a promise to serve the PoV until the candidate is settled
     upon an Attestation of another validator:
@@ -18,6 +18,8 @@
 
 from dataclasses import dataclass
 
+from consensus.agreement.events import SignStatement, StatementRefused, StatementSigned
+from consensus.agreement.statements import Verdict
 from consensus.candidates.receipts import (
     Attestation,
     CandidateHeader,
@@ -25,9 +27,8 @@ from consensus.candidates.receipts import (
     CandidateOffer,
     PovRequest,
     PovResponse,
-    Verdict,
 )
-from consensus.primitives.ids import Epoch, Hash
+from consensus.primitives.ids import Hash
 
 Sender = int
 """Who sent a message: below the number of validators a validator's index, above it any other peer."""
@@ -51,20 +52,6 @@ class Executed:
     candidate: Hash
     verdict: Verdict | None
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementSigned:
-    """The gate signed what `RequestStatement` asked for, and it is durable."""
-
-    attestation: Attestation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementRefused:
-    """The gate refused: another verdict on this candidate was signed before."""
-
-    candidate: Hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +86,6 @@ class ExecuteCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestStatement:
-    """Have the signing gate journal and sign a verdict, then answer `StatementSigned` or `StatementRefused`."""
-
-    epoch: Epoch
-    header: CandidateHeader
-    candidate: Hash
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateMisbehaviour:
     """A peer sent what no honest peer sends; the node scores it."""
 
@@ -131,12 +108,25 @@ BackingEffect = (
     SendCandidateMessage
     | BroadcastAttestation
     | ExecuteCandidate
-    | RequestStatement
+    | SignStatement
     | CandidateMisbehaviour
     | CandidateStage
 )
 __all__ = [
-    "BackingEffect", "BackingEvent", "BroadcastAttestation", "CandidateMisbehaviour", "CandidateOffer",
-    "CandidateReceived", "CandidateStage", "Executed", "ExecuteCandidate", "PovRequest", "PovResponse",
-    "RelayAdvanced", "RequestStatement", "SendCandidateMessage", "StatementRefused", "StatementSigned",
+    "BackingEffect",
+    "BackingEvent",
+    "BroadcastAttestation",
+    "CandidateMisbehaviour",
+    "CandidateOffer",
+    "CandidateReceived",
+    "CandidateStage",
+    "ExecuteCandidate",
+    "Executed",
+    "PovRequest",
+    "PovResponse",
+    "RelayAdvanced",
+    "SendCandidateMessage",
+    "SignStatement",
+    "StatementRefused",
+    "StatementSigned",
 ]

@@ -5,15 +5,16 @@ The header commits to everything: where it stands, what it consumed, what it did
 is what a stateless validator needs to find out whether that is true.
 """
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
+from consensus.agreement.statements import Role, Statement, Verdict, statement_sign_bytes
+from consensus.agreement.validators import MAX_VALIDATORS
 from consensus.primitives.codec import U8, U32, U64, MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import DecodeError
-from consensus.primitives.guest import MAX_MESSAGE_BYTES, MAX_MESSAGES, InstanceEndpoint, Outgoing
+from consensus.primitives.guest import MAX_MESSAGES, InstanceEndpoint, Outgoing
 from consensus.primitives.ids import (
     ChainId,
     Epoch,
@@ -31,23 +32,9 @@ MAX_POV_BYTES: Final = 8 * 1024 * 1024
 MAX_BODY_TRANSACTIONS: Final = 20_000
 MAX_CHAIN_TRANSACTION_BYTES: Final = 64 * 1024
 MAX_OUTGOING_BYTES: Final = 64 * 1024  # payloads of all messages that one candidate sends
-MAX_VALIDATORS: Final = 200
 MAX_HEADER_BYTES: Final = 2 * MAX_OUTGOING_BYTES
+_VERDICTS: Final = frozenset(Verdict)
 MAX_OFFER_BYTES: Final = MAX_POV_BYTES + MAX_HEADER_BYTES + 64
-STATEMENT_DOMAIN: Final = b"PHALANX/statement/1\x00"
-
-
-class Verdict(enum.IntEnum):
-    """What a validator that re-executed a candidate says. A local fault says nothing (STYLE.md, 12)."""
-
-    VALID = 1
-    INVALID = 2
-
-
-class Role(enum.IntEnum):
-    """In which duty a statement about a candidate is made; one kind of signature each."""
-
-    ATTEST = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +77,17 @@ class CandidateHeader:
         return hash_tagged(b"PHALANX/candidate/1", encode(self))
 
 
+def statement_of(header: CandidateHeader, candidate: Hash, verdict: Verdict) -> Statement:
+    """What a validator asks its signing gate to sign about the candidate whose hash is `candidate`."""
+    return Statement(
+        role=int(Role.ATTEST),
+        relay_parent=header.relay_parent,
+        relay_parent_height=header.relay_parent_height,
+        candidate=candidate,
+        verdict=int(verdict),
+    )
+
+
 def lane_order(source: InstanceEndpoint) -> tuple[bytes, int]:
     """Sort key of the lanes that lead to one chain; fixes the order in which messages reach its guest."""
     return source.module, source.chain
@@ -118,27 +116,6 @@ def body_hash(transactions: tuple[bytes, ...]) -> Hash:
     return hash_tagged(b"PHALANX/body/1", *parts)
 
 
-def statement_sign_bytes(
-    chain_id_hash: Hash, role: Role, epoch: Epoch, relay_parent: Hash, candidate: Hash, verdict: Verdict
-) -> bytes:
-    """The 126 bytes that a statement's signature covers; fixed width, in a domain of its own.
-
-    `domain(20) ‖ chain_id_hash(32) ‖ u8 role ‖ u64 epoch ‖ relay_parent(32) ‖ candidate(32) ‖ u8 verdict`
-    (CONSENSUS.md section 13.2).
-    """
-    return b"".join(
-        (
-            STATEMENT_DOMAIN,
-            chain_id_hash,
-            role.to_bytes(1, "big"),
-            epoch.to_bytes(8, "big"),
-            relay_parent,
-            candidate,
-            verdict.to_bytes(1, "big"),
-        )
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
     """One validator's signed verdict. A VALID one is also its promise to serve the whole PoV."""
@@ -153,13 +130,13 @@ class Attestation:
     signature: Signature
 
     def __post_init__(self) -> None:
-        if self.verdict not in (Verdict.VALID, Verdict.INVALID):
+        if self.verdict not in _VERDICTS:
             raise ValueError(f"verdict {self.verdict} is unknown")
 
     def sign_bytes(self, chain_id_hash: Hash) -> bytes:
         """What `signature` covers."""
         return statement_sign_bytes(
-            chain_id_hash, Role.ATTEST, self.epoch, self.relay_parent, self.candidate, Verdict(self.verdict)
+            chain_id_hash, self.epoch, Role.ATTEST, self.relay_parent, self.candidate, self.verdict
         )
 
 
@@ -218,7 +195,7 @@ class CandidateInclusion:
     signatures: Annotated[tuple[Signature, ...], MaxLength(MAX_VALIDATORS)]
 
     def __post_init__(self) -> None:
-        if self.verdict not in (Verdict.VALID, Verdict.INVALID):
+        if self.verdict not in _VERDICTS:
             raise ValueError(f"verdict {self.verdict} is unknown")
         if self.signers and self.signers[-1] == 0:
             raise ValueError("the bitmap of signers ends in a zero byte")
@@ -260,5 +237,3 @@ def decode_header(data: bytes) -> CandidateHeader:
     if sum(len(each.payload) for each in header.outgoing) > MAX_OUTGOING_BYTES:
         raise DecodeError(f"the candidate sends more than {MAX_OUTGOING_BYTES} bytes")
     return header
-
-

@@ -27,9 +27,13 @@ FUEL_SCHEDULE: Final = 0  # the engine's own metering; DESIGN.md section 7
 
 
 def module_id(wasm: bytes) -> ModuleId:
-    """The identity of an enclave: its bytes and what gives them meaning (DESIGN.md section 7)."""
-    meaning = ABI_VERSION.to_bytes(4, "big") + FUEL_SCHEDULE.to_bytes(4, "big")
-    return ModuleId(hash_tagged(b"PHALANX/module/1", meaning, wasm))
+    """What names an enclave for ever: H(tag ‖ abi version ‖ fuel schedule ‖ wasm) (DESIGN.md section 7)."""
+    return ModuleId(hash_tagged(b"PHALANX/module/1", bytes([ABI_VERSION, FUEL_SCHEDULE]), wasm))
+
+
+def code_hash(wasm: bytes) -> Hash:
+    """What names code of either kind in caches, in a chain's record and in the relay tree."""
+    return hash_tagged(b"PHALANX/code/1", bytes([ABI_VERSION, FUEL_SCHEDULE]), wasm)
 
 
 class Policy(enum.IntEnum):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
+from consensus.agreement.messages import payload_root
 from consensus.candidates.receipts import CandidateInclusion
 from consensus.primitives import crypto
 from consensus.primitives.codec import MaxLength, decode, encode
-from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import DecodeError, InvalidBlock, InvalidTransaction
 from consensus.primitives.ids import Hash
 from consensus.relay.genesis import Parameters
@@ -75,11 +75,6 @@ def limits_of(parameters: Parameters, chain_id_hash: Hash) -> BlockLimits:
     )
 
 
-def payload_root(payload: bytes) -> Hash:
-    """What a header's `payload_root` is: the hash of the encoded payload."""
-    return hash_tagged(b"PHALANX/payload/1", payload)
-
-
 def encode_payload(transactions: Sequence[bytes], candidates: Sequence[CandidateInclusion] = ()) -> bytes:
     """The payload of these items; candidates are put in their order."""
     ordered = sorted(candidates, key=_candidate_order)
@@ -102,7 +97,9 @@ def check_payload(
     except DecodeError as error:
         raise InvalidBlock(f"payload: {error}") from None
     if len(decoded.transactions) > limits.max_transactions:
-        raise InvalidBlock(f"{len(decoded.transactions)} transactions, the limit is {limits.max_transactions}")
+        raise InvalidBlock(
+            f"{len(decoded.transactions)} transactions, the limit is {limits.max_transactions}"
+        )
     _check_candidates(decoded.candidates, limits)
     weight = sum(candidate_weight(each) for each in decoded.candidates)
     if weight > limits.max_weight:

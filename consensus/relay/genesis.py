@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Final
 
+from consensus.agreement.statements import STATEMENT_WINDOW
 from consensus.primitives.codec import U8, U16, U32, U64, MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged, is_valid_public_key
 from consensus.primitives.errors import DecodeError, UserError
@@ -43,7 +44,9 @@ class Parameters:
     max_block_weight: U32 = 50_000  # microseconds of execution on the reference machine
     max_transactions: U32 = 8_000
     max_candidates: U16 = 16  # quota of candidate inclusions, an inherent
-    relay_parent_window: U32 = 4_096  # blocks a candidate's relay parent may lie behind the block including it
+    relay_parent_window: U32 = (
+        STATEMENT_WINDOW  # blocks a candidate's relay parent may lie behind the block including it
+    )
     # money; a fee is `base + byte * length + fuel`
     base_fee: Amount = Amount(100)
     byte_fee: Amount = Amount(1)
@@ -74,6 +77,8 @@ class Parameters:
         for name in ("window", "max_block_bytes", "max_block_weight", "relay_parent_window", "lane_messages"):
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} must not be zero")
+        if self.relay_parent_window > STATEMENT_WINDOW:
+            raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
         if self.delivery_fuel_per_block < self.call_fuel_limit:
             raise ValueError("delivery_fuel_per_block must leave room for one delivery of call_fuel_limit")
 
@@ -171,7 +176,9 @@ def check_genesis(genesis: Genesis) -> None:
     if not genesis.network:
         raise UserError("genesis: `network` is empty; give the network a name")
     if genesis.fuel_schedule != FUEL_SCHEDULE:
-        raise UserError(f"genesis: fuel schedule {genesis.fuel_schedule} is not {FUEL_SCHEDULE}, which this node runs")
+        raise UserError(
+            f"genesis: fuel schedule {genesis.fuel_schedule} is not {FUEL_SCHEDULE}, which this node runs"
+        )
     if not genesis.validators:
         raise UserError("genesis: no validators; at least one is needed")
     for index, validator in enumerate(genesis.validators):

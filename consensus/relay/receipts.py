@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from consensus.primitives.codec import U8, U32, MaxLength
+from consensus.primitives.codec import U8, U32, U64, MaxLength
 from consensus.primitives.guest import MAX_OUTPUT_BYTES, InstanceEndpoint, Origin
 from consensus.primitives.ids import Amount, ChainId, Fuel, Hash, Height
 
@@ -70,7 +70,7 @@ class DeliveryReceipt:
 
     WIRE_TAG: ClassVar[int] = 2
     lane: Hash
-    sequence: U32
+    sequence: U64
     height: Height
     code: U8
     output: Annotated[bytes, MaxLength(MAX_OUTPUT_BYTES)]
@@ -79,7 +79,7 @@ class DeliveryReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateReceipt:
-    """A candidate was enacted (verdict 1) or rejected (verdict 2)."""
+    """A candidate was enacted (verdict 1) or rejected (verdict 0)."""
 
     WIRE_TAG: ClassVar[int] = 3
     candidate: Hash
