@@ -1,7 +1,9 @@
-"""What a transport can tell about itself: plain frozen snapshots, taken when asked for."""
+"""What a transport can tell about itself: frozen snapshots for others, and the counters they are taken from."""
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from net.errors import RefusalReason
 from net.identity import PeerId
@@ -56,3 +58,64 @@ class TransportStatistics:
     refused: Mapping[RefusalReason, int]
     banned: Mapping[PeerId, float]  # seconds left
     peers: Mapping[PeerId, PeerStatistics]
+
+
+RTT_WINDOW: Final = 64
+RTT_WEIGHT: Final = 8  # the newest sample counts 1/8
+
+
+@dataclass(slots=True)
+class LaneCounters:
+    """Counters of one lane of one peer."""
+
+    sent_frames: int = 0
+    sent_bytes: int = 0
+    received_frames: int = 0
+    received_bytes: int = 0
+    dropped_frames: int = 0
+
+
+@dataclass(slots=True)
+class PeerCounters:
+    """Counters of one peer; one object for all its connections."""
+
+    lanes: list[LaneCounters] = field(default_factory=lambda: [LaneCounters() for _ in Lane])
+    connections: int = 0
+    inbound: bool = False
+    records_sent: int = 0
+    records_received: int = 0
+    wire_bytes_sent: int = 0
+    wire_bytes_received: int = 0
+    last_disconnect: str | None = None
+
+
+class RoundTripMeter:
+    """Smoothed round trip and the p90 of a window; one for each connection."""
+
+    __slots__ = ("_samples", "_smoothed_us", "_window")
+
+    def __init__(self) -> None:
+        self._window: deque[int] = deque(maxlen=RTT_WINDOW)
+        self._smoothed_us = 0
+        self._samples = 0
+
+    def add(self, rtt_us: int) -> None:
+        """Take one sample, in microseconds."""
+        self._window.append(rtt_us)
+        self._samples += 1
+        if self._samples == 1:
+            self._smoothed_us = rtt_us
+        else:
+            self._smoothed_us += (rtt_us - self._smoothed_us) // RTT_WEIGHT
+
+    def snapshot(self) -> RoundTripTime | None:
+        """None before the first sample."""
+        if not self._window:
+            return None
+        ordered = sorted(self._window)
+        return RoundTripTime(
+            last_us=self._window[-1],
+            smoothed_us=self._smoothed_us,
+            p90_us=ordered[(len(ordered) * 9) // 10 if len(ordered) > 1 else 0],
+            samples=self._samples,
+        )

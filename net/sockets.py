@@ -1,0 +1,118 @@
+"""The operating system's side: bind, connect, tune; and one handshake driven over a socket.
+
+Plain non-blocking sockets with `trio.lowlevel.wait_readable` and `wait_writable`, not trio streams: a
+connection may then write from synchronous code (`Connection.send`) as well as from its writer task.
+"""
+
+import socket
+from typing import Final
+
+import trio
+
+from net.errors import HandshakeRefused, RefusalReason
+from net.handshake import Handshake, Session
+
+BACKLOG: Final = 256
+TCP_NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
+
+
+async def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `OSError` if the address can not be bound."""
+    family, kind, protocol, _, address = (
+        await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def accept(listener: socket.socket) -> tuple[socket.socket, str]:
+    """The next connection and where it is from. Raises `OSError` when out of file descriptors."""
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        try:
+            sock, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            continue
+        sock.setblocking(False)
+        return sock, f"{address[0]}:{address[1]}"
+
+
+async def connect(host: str, port: int) -> socket.socket:
+    """A connected socket, trying the addresses of `host` in turn. Raises `OSError`."""
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in await trio.socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            code = sock.connect_ex(address)
+            if code:
+                await trio.lowlevel.wait_writable(sock)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not code:
+                return sock
+            failure = OSError(code, f"can not connect to {address[0]}:{address[1]}")
+        except BaseException:
+            sock.close()
+            raise
+        sock.close()
+    raise failure if failure is not None else OSError(f"{host} has no address")
+
+
+def tune(sock: socket.socket, unsent_bytes: int) -> None:
+    """No Nagle delay, and at most `unsent_bytes` in the kernel beyond what is on the wire.
+
+    Bytes in the kernel can not be overtaken by a vote; without the bound that would be megabytes.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if TCP_NOTSENT_LOWAT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent_bytes)
+
+
+async def shake_hands(sock: socket.socket, handshake: Handshake, timeout_s: float) -> Session:
+    """Drive one handshake. Raises `HandshakeRefused`, also when the peer hangs up or takes too long."""
+    with trio.move_on_after(timeout_s):
+        try:
+            return await _shake_hands(sock, handshake)
+        except OSError as error:
+            raise HandshakeRefused(
+                RefusalReason.CLOSED, f"the connection broke in the handshake: {error}"
+            ) from None
+    raise HandshakeRefused(RefusalReason.TIMED_OUT, f"the handshake took longer than {timeout_s} s")
+
+
+async def _shake_hands(sock: socket.socket, handshake: Handshake) -> Session:
+    await _send_all(sock, handshake.start())
+    while handshake.session is None:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            data = sock.recv(handshake.awaited_bytes)
+        except BlockingIOError:
+            continue
+        if not data:
+            raise HandshakeRefused(RefusalReason.CLOSED, "the peer hung up in the handshake", by_remote=True)
+        try:
+            out = handshake.receive(data)
+        except HandshakeRefused:
+            if handshake.farewell:
+                await _send_all(sock, handshake.farewell)
+            raise
+        await _send_all(sock, out)
+    return handshake.session
+
+
+async def _send_all(sock: socket.socket, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(sock)
