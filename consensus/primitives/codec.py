@@ -137,18 +137,20 @@ def _compile(kind: Any) -> _Plan:
     if origin in (Union, types.UnionType):
         return _union_plan(get_args(kind))
     if kind is bool:
-        return _Plan(_identity, _check_bool)
+        return _Plan(_encode_bool, _decode_bool)
     raise TypeError(f"{kind!r} is not a wire type: give integers a width, bytes, strings and tuples a bound")
 
 
-def _identity(value: Any) -> Any:
+def _encode_bool(value: bool) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"{value!r} is not a boolean")
     return value
 
 
-def _check_bool(raw: Any) -> bool:
-    if raw is True or raw is False:
-        return bool(raw)
-    raise DecodeError(f"expected a boolean, got {type(raw).__name__}")
+def _decode_bool(raw: Any) -> bool:
+    if type(raw) is not bool:
+        raise DecodeError(f"expected a boolean, got {type(raw).__name__}")
+    return raw
 
 
 def _scalar_plan(mark: UnsignedBits | ExactLength) -> _Plan:
@@ -177,7 +179,7 @@ def _wide_integer_plan(bits: int) -> _Plan:
     width = bits // 8
 
     def to_wire(value: int) -> bytes:
-        if value < 0 or value >> bits:
+        if type(value) is not int or value < 0 or value >> bits:
             raise ValueError(f"{value!r} is not an unsigned {bits}-bit integer")
         return value.to_bytes(width, "big")
 
@@ -191,8 +193,8 @@ def _wide_integer_plan(bits: int) -> _Plan:
 
 def _exact_bytes_plan(length: int) -> _Plan:
     def to_wire(value: bytes) -> bytes:
-        if len(value) != length:
-            raise ValueError(f"{len(value)} bytes where {length} are due")
+        if type(value) is not bytes or len(value) != length:
+            raise ValueError(f"{value!r} is not {length} bytes")
         return value
 
     def from_wire(raw: Any) -> bytes:
@@ -220,6 +222,8 @@ def _bounded_plan(base: type, limit: int) -> _Plan:
         return len(value.encode()) if base is str else len(value)
 
     def to_wire(value: Any) -> Any:
+        if type(value) is not base:
+            raise ValueError(f"{type(value).__name__} where {base.__name__} is due")
         if size(value) > limit:
             raise ValueError(f"{size(value)} bytes, the bound is {limit}")
         return value
@@ -236,8 +240,8 @@ def _tuple_plan(item: Any, limit: int) -> _Plan:
     plan = _plan_of(item)
 
     def to_wire(value: tuple[Any, ...]) -> list[Any]:
-        if len(value) > limit:
-            raise ValueError(f"{len(value)} items, the bound is {limit}")
+        if type(value) is not tuple or len(value) > limit:
+            raise ValueError(f"expected a tuple of at most {limit} items")
         return [plan.to_wire(each) for each in value]
 
     def from_wire(raw: Any) -> tuple[Any, ...]:
@@ -258,6 +262,8 @@ def _record_plan(kind: type) -> _Plan:
     arity = len(prefix) + len(names)
 
     def to_wire(value: Any) -> list[Any]:
+        if type(value) is not kind:
+            raise ValueError(f"{type(value).__name__} where {kind.__name__} is due")
         wire = list(prefix)
         for name, encoder in encoders:
             wire.append(encoder(getattr(value, name)))
@@ -293,10 +299,11 @@ def _union_plan(members: tuple[Any, ...]) -> _Plan:
     if type(None) in members:
         return _optional_plan(Union[tuple(each for each in members if each is not type(None))])  # noqa: UP007
     prefixes = {tuple(_prefix(member)): member for member in members}
-    if len(prefixes) != len(members) or () in prefixes:
-        raise TypeError(f"the members of {members!r} need distinct WIRE_TAGs")
+    widths = {len(prefix) for prefix in prefixes}
+    if len(prefixes) != len(members) or len(widths) != 1 or 0 in widths:
+        raise TypeError(f"the members of {members!r} need distinct WIRE_TAGs, and all or none a WIRE_VERSION")
     plans = {prefix: _plan_of(member) for prefix, member in prefixes.items()}
-    width = len(next(iter(plans)))
+    width = widths.pop()
 
     def to_wire(value: Any) -> Any:
         if type(value) not in members:
