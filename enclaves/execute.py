@@ -1,11 +1,103 @@
-"""One call into a guest, in this process (DESIGN.md section 7)."""
+"""One call into a guest, in this process (DESIGN.md section 7).
 
-from consensus.primitives.guest import GuestCall, GuestOutcome, ReadState
+A node calls guests through `pool`, in disposable processes; this is what such a process runs.
+"""
+
+import threading
+
+from consensus.primitives.guest import GuestCall, GuestOutcome, ReadState, Status
+from consensus.primitives.ids import Fuel
+from enclaves.abi import ENTRY, HostCalls
+from enclaves.faults import FuelExhausted, GuestFailed, GuestOversize, GuestTrap
+from enclaves.module import InvalidModule, admit
+from enclaves.overlay import Overlay
+from enclaves.sandbox import CompiledModule, HostFunction, Instance, Sandbox
+from enclaves.stack_meter import meter_stack
+
+_lock = threading.Lock()
+_sandboxes: list[Sandbox] = []  # one engine a process, made when first needed
 
 
 def execute(call: GuestCall, read: ReadState) -> GuestOutcome:
     """Run `call` to its end and say what it did; the same on every machine.
 
-    Raises what `read` raises, and LocalFault if this machine can not run it; never for what a guest does.
+    OK and FAILED charge what was used; every other end charges the whole limit, because the engine's count
+    is exact only where a function returns. Raises what `read` raises, and LocalFault if this machine can not
+    run it; never for what a guest does.
     """
-    raise NotImplementedError
+    with _lock:
+        return _execute(_sandbox(), call, read)
+
+
+def start_engine() -> None:
+    """Build the engine ahead of the first call."""
+    with _lock:
+        _sandbox()
+
+
+def prepare(call: GuestCall) -> None:
+    """Compile the code of `call` ahead of its first run; an inadmissible module is met again when it runs."""
+    with _lock:
+        try:
+            _module(_sandbox(), call)
+        except GuestTrap:
+            return
+
+
+def is_compiled(call: GuestCall) -> bool:
+    """Whether `call` can run without its code's bytes."""
+    with _lock:
+        return _sandbox().compiled(call.code_hash) is not None
+
+
+def _sandbox() -> Sandbox:
+    if not _sandboxes:
+        _sandboxes.append(Sandbox())
+    return _sandboxes[0]
+
+
+def _module(sandbox: Sandbox, call: GuestCall) -> CompiledModule:
+    module = sandbox.compiled(call.code_hash)
+    if module is not None:
+        return module
+    try:
+        admitted = admit(call.code)
+    except InvalidModule as reason:
+        raise GuestTrap(str(reason)) from None
+    return sandbox.compile(call.code_hash, meter_stack(admitted.wasm, admitted.layout))
+
+
+def _execute(sandbox: Sandbox, call: GuestCall, read: ReadState) -> GuestOutcome:
+    overlay = Overlay(read)
+    hosts: list[HostCalls] = []
+
+    def bind(instance: Instance) -> dict[str, HostFunction]:
+        hosts.append(HostCalls(call, overlay, instance))
+        return hosts[0].table()
+
+    try:
+        module = _module(sandbox, call)
+        code, used = sandbox.run(module, ENTRY, call.fuel_limit, bind)
+    except GuestTrap as reason:
+        return _rolled_back(Status.TRAPPED, call.fuel_limit, str(reason))
+    except GuestOversize as reason:
+        return _rolled_back(Status.OVERSIZE, call.fuel_limit, str(reason))
+    except FuelExhausted as reason:
+        return _rolled_back(Status.OUT_OF_FUEL, call.fuel_limit, str(reason))
+    except GuestFailed as reason:
+        return _rolled_back(Status.FAILED, Fuel(call.fuel_limit - reason.fuel_left), f"aborted: {reason}")
+    if code != 0:
+        return _rolled_back(Status.FAILED, Fuel(used), f"returned {code}")
+    host = hosts[0]
+    return GuestOutcome(
+        status=Status.OK,
+        fuel_used=Fuel(used),
+        output=host.output,
+        writes=overlay.writes(),
+        outgoing=tuple(host.outgoing),
+        events=tuple(host.events),
+    )
+
+
+def _rolled_back(status: Status, fuel_used: Fuel, reason: str) -> GuestOutcome:
+    return GuestOutcome(status=status, fuel_used=fuel_used, reason=reason)

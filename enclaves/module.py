@@ -1,8 +1,8 @@
 """Admission of a guest module and its identity (DESIGN.md section 7).
 
-wasmtime has no switch for floats, so the bytecode is scanned here: whatever is not plain integer
+wasmtime has no switch for floats, so the bytecode is scanned here (`layout`): whatever is not plain integer
 WebAssembly 1.0 with sign extension and `memory.copy`/`memory.fill` is refused, with the place and the
-reason. What passes is then validated by the engine (types, stack discipline).
+reason. What passes is then validated by the engine (operand types, the discipline of the operand stack).
 """
 
 from dataclasses import dataclass
@@ -12,34 +12,19 @@ from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import PhalanxError
 from consensus.primitives.guest import FUEL_SCHEDULE
 from consensus.primitives.ids import Hash, ModuleId
+from enclaves import sandbox
+from enclaves.abi import ABI_VERSION, ENTRY, NAMESPACE, SIGNATURES
+from enclaves.bytecode import Malformed
+from enclaves.layout import Layout, scan
+from enclaves.limits import DEFAULT_LIMITS, ModuleLimits
 
-ABI_VERSION: Final = 1
+__all__ = ["DEFAULT_LIMITS", "Admitted", "InvalidModule", "ModuleLimits", "admit", "code_hash", "module_id"]
+
+_MEANING: Final = bytes([ABI_VERSION, FUEL_SCHEDULE])
 
 
 class InvalidModule(PhalanxError):
     """The bytes are not a module that may run here; the text is one sentence with what and where."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleLimits:
-    """What a module may be, at most. Part of the protocol: every node must use the same."""
-
-    module_bytes: int = 1024 * 1024
-    types: int = 1024
-    functions: int = 4096
-    function_bytes: int = 128 * 1024
-    locals: int = 1024  # of one function, its parameters included
-    parameters: int = 32
-    nesting: int = 256  # control blocks open at once
-    branch_targets: int = 4096  # of one br_table
-    globals: int = 1024
-    exports: int = 1024
-    segments: int = 4096  # data or element segments
-    table_elements: int = 4096
-    memory_pages: int = 512  # of 64 KiB
-
-
-DEFAULT_LIMITS: Final = ModuleLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +34,26 @@ class Admitted:
     wasm: bytes
     module_id: ModuleId
     code_hash: Hash
+    layout: Layout
 
 
 def module_id(wasm: bytes) -> ModuleId:
     """What names an enclave for ever: H(tag ‖ abi version ‖ fuel schedule ‖ wasm)."""
-    return ModuleId(hash_tagged(b"PHALANX/module/1", bytes([ABI_VERSION, FUEL_SCHEDULE]), wasm))
+    return ModuleId(hash_tagged(b"PHALANX/module/1", _MEANING, wasm))
 
 
 def code_hash(wasm: bytes) -> Hash:
-    """What names code in caches and in a chain's record."""
-    return Hash(hash_tagged(b"PHALANX/code/1", bytes([ABI_VERSION, FUEL_SCHEDULE]), wasm))
+    """What names code in caches and in a chain's record; differs from the `module_id` of the same bytes."""
+    return hash_tagged(b"PHALANX/code/1", _MEANING, wasm)
 
 
 def admit(wasm: bytes, limits: ModuleLimits = DEFAULT_LIMITS) -> Admitted:
     """The admitted module. Raises InvalidModule, and nothing else, on any bytes that are not one."""
-    raise InvalidModule("admission is being built")
+    try:
+        layout = scan(wasm, limits, SIGNATURES, NAMESPACE, ENTRY)
+    except Malformed as reason:
+        raise InvalidModule(f"the module {reason}") from None
+    complaint = sandbox.validate(wasm)
+    if complaint is not None:
+        raise InvalidModule(f"the module does not validate: {complaint}")
+    return Admitted(wasm, module_id(wasm), code_hash(wasm), layout)
