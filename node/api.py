@@ -10,7 +10,7 @@ import enum
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -30,6 +30,9 @@ from consensus.primitives.ids import (
     ValidatorIndex,
     View,
 )
+
+NO_AMOUNT: Final = Amount(0)
+NO_FUEL: Final = Fuel(0)
 
 
 class Role(enum.StrEnum):
@@ -123,8 +126,8 @@ class TransactionReport:
     block: Hash | None = None
     status: str = ""  # "ok", "failed" or "void" once executed
     code: int = 0
-    fee: Amount = Amount(0)
-    fuel_used: Fuel = Fuel(0)
+    fee: Amount = NO_AMOUNT
+    fuel_used: Fuel = NO_FUEL
     output: bytes = b""
     times_ms: tuple[tuple[Stage, float], ...] = ()
 
