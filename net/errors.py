@@ -23,6 +23,7 @@ class RefusalReason(StrEnum):
     TIMED_OUT = "timed_out"  # the handshake took longer than `handshake_timeout_s`
     EVICTED = "evicted"  # too many unauthenticated connections: the oldest makes room
     CLOSED = "closed"  # the other side hung up in the middle of the handshake
+    UNREACHABLE = "unreachable"  # no TCP connection to where the peer should be
 
 
 class NetError(Exception):

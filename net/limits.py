@@ -2,7 +2,7 @@
 
 Memory per authenticated peer is at most the sum of `LaneLimit.queue_bytes` (outgoing) plus the sum of
 `LaneLimit.frame_bytes` (incoming frames being put together) plus about 0.4 MiB of buffers; per
-unauthenticated connection about 1 KiB.
+unauthenticated connection a socket, a task and less than 400 bytes of what it sent.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """One authenticated connection: its reader, its writer, its heartbeat, and how it ends.
 
 A frame costs no channel hop and no task switch of ours: `send` puts it into the outbox and, when the
-writer is idle, seals and writes it at once from the caller's turn (lane CONSENSUS), or wakes the writer, which
+writer is idle, seals and writes it at once in the caller's turn (lane CONSENSUS), or wakes the writer, which
 then takes all that has gathered by the time it runs (the other lanes, where throughput is worth more than
 20 µs). The reader hands each frame to `receive` and reads no further until that returns.
 
@@ -11,6 +11,7 @@ for a ban.
 
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,6 +55,7 @@ class Connection:
         self.inbound: Final = inbound
         self.opened_at: Final = trio.current_time()
         self.round_trip: Final = RoundTripMeter()
+        self.closed: Final = trio.Event()  # set by the owner when all traces of the connection are gone
         self._sock = sock
         self._limits = limits
         self._counters = counters
@@ -94,13 +96,18 @@ class Connection:
             self._ending = Ending(reason, misbehaved)
             self._scope.cancel()
 
+    @property
+    def ending(self) -> Ending:
+        """Why it ended, once `run` has returned or raised."""
+        return self._ending if self._ending is not None else Ending("this node is stopping")
+
     def queued(self, lane: Lane) -> tuple[int, int]:
         """(frames, bytes) that wait to be sent in a lane."""
         return self._outbox.queued(lane)
 
     # --- life
 
-    async def run(self) -> Ending:
+    async def run(self) -> None:
         """Serve until it ends, and close the socket. Frames still queued then are counted as dropped."""
         try:
             with self._scope:
@@ -109,12 +116,9 @@ class Connection:
                     nursery.start_soon(self._keep_alive)
                     await self._read()
         finally:
-            if self._ending is None:  # cancelled from outside, or one of our bugs on its way up
-                self._ending = Ending("this node is stopping")
             for lane in Lane:
                 self._counters.lanes[lane].dropped_frames += self._outbox.queued(lane)[0]
             self._sock.close()
-        return self._ending
 
     async def _read(self) -> None:
         try:
@@ -127,12 +131,13 @@ class Connection:
                 except BlockingIOError:
                     continue
                 if not data:
-                    return self.close("the peer hung up")
+                    self.close("the peer hung up")
+                    return
                 self._listening_since = None
                 self._counters.wire_bytes_received += len(data)
                 await self._dispatch(data)
         except OSError as error:
-            self.close(f"the connection broke: {error.strerror or error}")
+            self.close(_broken(error))
         except CorruptRecord as error:
             self.close(f"corrupted on the way: {error}")
         except RemoteFault as error:
@@ -142,12 +147,12 @@ class Connection:
         lanes = self._counters.lanes
         records = self._inbox.records
         for item in self._inbox.receive(data):
-            if type(item) is Frame:
+            if isinstance(item, Frame):
                 lane, payload = item
                 lanes[lane].received_frames += 1
                 lanes[lane].received_bytes += len(payload)
                 await self._receive(self.peer, lane, payload)
-            elif type(item) is Ping:
+            elif isinstance(item, Ping):
                 self._outbox.put_pong(item.token)
                 self._flush(at_once=True)
             else:
@@ -171,7 +176,7 @@ class Connection:
                     await self._wake.park()
                     self._writer_idle = False
         except OSError as error:
-            self.close(f"the connection broke: {error.strerror or error}")
+            self.close(_broken(error))
 
     def _flush(self, *, at_once: bool) -> None:
         """Get the outbox going, if the writer is not at it already."""
@@ -182,12 +187,12 @@ class Connection:
                 self._load()
                 self._push()
             except OSError as error:
-                return self.close(f"the connection broke: {error.strerror or error}")
+                self.close(_broken(error))
+                return
             if not self._unsent and not self._outbox:
-                return None
+                return
         self._writer_idle = False
         self._wake.unpark()
-        return None
 
     def _load(self) -> None:
         """Seal the next record. Whatever comes later goes into a later one."""
@@ -198,10 +203,8 @@ class Connection:
 
     def _push(self) -> None:
         """Give the kernel what it takes of the present record. Raises `OSError`."""
-        try:
+        with suppress(BlockingIOError):  # `_write` waits for it
             self._unsent = self._unsent[self._sock.send(self._unsent) :]
-        except BlockingIOError:
-            pass  # `_write` waits for it
 
     # --- heartbeat
 
@@ -217,9 +220,9 @@ class Connection:
             await trio.sleep(limits.ping_interval_s)
             now = trio.current_time()
             if self._listening_since is not None and now - self._listening_since > limits.idle_timeout_s:
-                return self.close(f"silent for {limits.idle_timeout_s} s")
+                self.close(f"silent for {limits.idle_timeout_s} s")
             if self._stalled_since is not None and now - self._stalled_since > limits.stall_timeout_s:
-                return self.close(f"took no bytes for {limits.stall_timeout_s} s")
+                self.close(f"took no bytes for {limits.stall_timeout_s} s")
 
     def _pong(self, token: int) -> None:
         if self._ping is None or self._ping[0] != token:
@@ -228,3 +231,7 @@ class Connection:
         self._ping = None
         self.round_trip.add(rtt_us)
         self._on_round_trip(self.peer, rtt_us)
+
+
+def _broken(error: OSError) -> str:
+    return f"the connection broke: {error.strerror or error}"

@@ -5,6 +5,7 @@ connection may then write from synchronous code (`Connection.send`) as well as f
 """
 
 import socket
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -13,6 +14,8 @@ from net.errors import HandshakeRefused, RefusalReason
 from net.handshake import Handshake, Session
 
 BACKLOG: Final = 256
+PARTING_S: Final = 0.5
+PARTING_BYTES: Final = 4096  # more than a whole handshake
 TCP_NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
 
 
@@ -60,7 +63,7 @@ async def connect(host: str, port: int) -> socket.socket:
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if not code:
                 return sock
-            failure = OSError(code, f"can not connect to {address[0]}:{address[1]}")
+            failure = OSError(code, f"can not connect to {host}:{port}")
         except BaseException:
             sock.close()
             raise
@@ -103,11 +106,30 @@ async def _shake_hands(sock: socket.socket, handshake: Handshake) -> Session:
         try:
             out = handshake.receive(data)
         except HandshakeRefused:
-            if handshake.farewell:
-                await _send_all(sock, handshake.farewell)
+            await _part(sock, handshake.farewell)
             raise
         await _send_all(sock, out)
     return handshake.session
+
+
+async def _part(sock: socket.socket, farewell: bytes) -> None:
+    """Say why, and hang up such that it is heard.
+
+    Closing a socket with unread bytes resets the connection, and a reset overtakes the farewell.
+    """
+    if not farewell:
+        return
+    await _send_all(sock, farewell)
+    sock.shutdown(socket.SHUT_WR)
+    unread = PARTING_BYTES
+    with trio.move_on_after(PARTING_S):
+        while unread > 0:
+            await trio.lowlevel.wait_readable(sock)
+            with suppress(BlockingIOError):
+                data = sock.recv(unread)
+                if not data:
+                    return
+                unread -= len(data)
 
 
 async def _send_all(sock: socket.socket, data: bytes) -> None:

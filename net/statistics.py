@@ -1,7 +1,7 @@
-"""What a transport can tell about itself: frozen snapshots for others, and the counters they are taken from."""
+"""What a transport can tell about itself: frozen snapshots, and the counters they are taken from."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,6 +80,7 @@ class PeerCounters:
     """Counters of one peer; one object for all its connections."""
 
     lanes: list[LaneCounters] = field(default_factory=lambda: [LaneCounters() for _ in Lane])
+    connected: bool = False
     connections: int = 0
     inbound: bool = False
     records_sent: int = 0
@@ -87,6 +88,35 @@ class PeerCounters:
     wire_bytes_sent: int = 0
     wire_bytes_received: int = 0
     last_disconnect: str | None = None
+
+    def snapshot(
+        self, *, queued: Callable[[Lane], tuple[int, int]] | None, round_trip: RoundTripTime | None
+    ) -> PeerStatistics:
+        """The counters, with what only a connection knows: (frames, bytes) queued in a lane, round trip."""
+        lanes: dict[Lane, LaneStatistics] = {}
+        for lane, counted in zip(Lane, self.lanes, strict=True):
+            frames, size = (0, 0) if queued is None else queued(lane)
+            lanes[lane] = LaneStatistics(
+                sent_frames=counted.sent_frames,
+                sent_bytes=counted.sent_bytes,
+                received_frames=counted.received_frames,
+                received_bytes=counted.received_bytes,
+                dropped_frames=counted.dropped_frames,
+                queued_frames=frames,
+                queued_bytes=size,
+            )
+        return PeerStatistics(
+            connected=self.connected,
+            inbound=self.inbound,
+            connections=self.connections,
+            records_sent=self.records_sent,
+            records_received=self.records_received,
+            wire_bytes_sent=self.wire_bytes_sent,
+            wire_bytes_received=self.wire_bytes_received,
+            last_disconnect=self.last_disconnect,
+            round_trip=round_trip,
+            lanes=lanes,
+        )
 
 
 class RoundTripMeter:
