@@ -104,37 +104,34 @@ class _Batch:
         """The same for one change: down to where the key ends, then up again, without recursion."""
         fetch = self.fetch
         key = self.keys[position]
-        path: list[tuple[bytes, bytes]] = []  # what stands before and after the child we followed
+        path: list[bytes] = []
         passed: list[bytes] = []
         below = ref
-        level = depth
         for index, mask in islice(KEY_BIT, depth, None):
             if below[0] != BRANCH_KIND:
                 break
             node_hash = below[1:]
             node = fetch(node_hash)
+            path.append(node)
             passed.append(node_hash)
-            if key[index] & mask:
-                path.append((node[:34], b""))
-                below = node[34:]
-            else:
-                path.append((BRANCH, node[34:]))
-                below = node[1:34]
-            level += 1
+            below = node[34:] if key[index] & mask else node[1:34]
+        level = depth + len(path)
         new = self._replace_end(below, position, level)
         if new is below:
             return ref
         self.removed.extend(passed)
 
         while path and new[0] != BRANCH_KIND:  # a deletion may collapse branches on the way up
-            before, after = path.pop()
-            new = self._join(new, after) if after else self._join(before[1:], new)
+            node = path.pop()
+            level -= 1
+            index, mask = KEY_BIT[level]
+            new = self._join(node[1:34], new) if key[index] & mask else self._join(new, node[34:])
         added = self.added
-        while path:
-            before, after = path.pop()
-            node = before + new + after
-            digest = blake3(BRANCH_PREFIX + node).digest()
-            added[digest] = node
+        path.reverse()
+        for node, (index, mask) in zip(path, reversed(KEY_BIT[depth:level]), strict=True):
+            changed = node[:34] + new if key[index] & mask else BRANCH + new + node[34:]
+            digest = blake3(BRANCH_PREFIX + changed).digest()
+            added[digest] = changed
             new = BRANCH + digest
         return new
 

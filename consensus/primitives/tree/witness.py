@@ -36,6 +36,9 @@ from consensus.primitives.tree.nodes import (
 LEFT_INLINE: Final = 1
 RIGHT_INLINE: Final = 2
 BRANCH_OP: Final = 4
+BRANCH_OP_BYTES: Final = (b"\x04", b"\x05", b"\x06", b"\x07")
+NOTHING: Final = b"\x00"
+BRANCH_OP_MASK: Final = ~(LEFT_INLINE | RIGHT_INLINE)
 BYTES_PER_NODE: Final = 16
 """A witness may hold one node per this many bytes of its limit: unlike a leaf or an inline reference, a
 branch with one empty side takes two bytes, and the work to load it must be bounded too. No tree whose keys
@@ -92,22 +95,19 @@ def witness_from(root: Hash, recorder: Recorder) -> bytes:
             pieces.append(LEAF + (len(node) - 33).to_bytes(4, "big") + node[1:])
             continue
         left, right = node[1:34], node[34:]
-        left_node = served.get(left[1:])
-        right_node = served.get(right[1:])
+        left_node, right_node = served.get(left[1:]), served.get(right[1:])
+        op, inline = BRANCH_OP, b""
         if left_node is None:
-            left = left if left[0] else b"\x00"
-            if right_node is None:
-                pieces.append(b"\x07" + left + (right if right[0] else b"\x00"))
-            else:
-                pieces.append(b"\x05" + left)
-                stack.append(right_node)
-        elif right_node is None:
-            pieces.append(b"\x06" + (right if right[0] else b"\x00"))
-            stack.append(left_node)
+            op |= LEFT_INLINE
+            inline = left if left[0] else NOTHING
         else:
-            pieces.append(b"\x04")
             stack.append(left_node)
+        if right_node is None:
+            op |= RIGHT_INLINE
+            inline += right if right[0] else NOTHING
+        else:
             stack.append(right_node)
+        pieces.append(BRANCH_OP_BYTES[op - BRANCH_OP] + inline)
     pieces.reverse()
     return b"".join(pieces)
 
@@ -141,21 +141,27 @@ def load_witness(witness: bytes, root: Hash, limit: int) -> PartialStore:
                 ref = leaf_ref(node)
                 nodes[ref[1:]] = node
                 stack.append(ref)
-            elif BRANCH_OP <= op <= BRANCH_OP + LEFT_INLINE + RIGHT_INLINE:
-                left = right = b""
+            elif op & BRANCH_OP_MASK == BRANCH_OP:
+                left = right = EMPTY_REF
                 if op & LEFT_INLINE:
-                    left = _inline(witness, at)
-                    at += REF_BYTES if left[0] else 1
+                    if witness[at]:
+                        left = witness[at : at + REF_BYTES]
+                        at += REF_BYTES
+                    else:
+                        at += 1
                 if op & RIGHT_INLINE:
-                    right = _inline(witness, at)
-                    at += REF_BYTES if right[0] else 1
+                    if witness[at]:
+                        right = witness[at : at + REF_BYTES]
+                        at += REF_BYTES
+                    else:
+                        at += 1
                 else:
                     right = stack.pop()
                 if not op & LEFT_INLINE:
                     left = stack.pop()
-                node = BRANCH + left + right
                 if left[0] + right[0] <= LEAF_KIND:
                     raise DecodeError("a witness with a branch above at most one leaf")
+                node = BRANCH + left + right
                 digest = blake3(BRANCH_PREFIX + node).digest()
                 nodes[digest] = node
                 stack.append(BRANCH + digest)
@@ -165,16 +171,8 @@ def load_witness(witness: bytes, root: Hash, limit: int) -> PartialStore:
                 raise DecodeError("a witness with too many nodes for its limit")
     except IndexError:
         raise DecodeError("a witness with a branch that lacks a child") from None
+    if at != size:
+        raise DecodeError("a witness that ends inside a reference")
     if len(stack) != 1 or stack[0][1:] != root or root == EMPTY_ROOT:
         raise DecodeError("a witness of another root")
     return PartialStore(nodes)
-
-
-def _inline(witness: bytes, at: int) -> bytes:
-    """The inline reference at `at`. Raises IndexError past the end, DecodeError if it is cut short."""
-    if not witness[at]:
-        return EMPTY_REF
-    ref = witness[at : at + REF_BYTES]
-    if len(ref) != REF_BYTES:
-        raise DecodeError("a witness that ends inside a reference")
-    return ref

@@ -19,6 +19,7 @@ from consensus.primitives.tree import (
     update,
     witness_from,
 )
+from consensus.primitives.tree.nodes import branch_ref, leaf_ref
 
 LIMIT = 1 << 20
 KEYS = [tree_key(b"witness", bytes([index])) for index in range(30)] + [
@@ -171,3 +172,52 @@ def test_branches_that_should_have_collapsed_are_refused() -> None:
     for forged in (leaf + b"\x06\x00", leaf + b"\x05\x00", b"\x07\x00\x00"):
         with pytest.raises(DecodeError, match="at most one leaf"):
             load_witness(forged, Hash(b"x" * 32), LIMIT)
+
+
+@st.composite
+def forged_trees(draw: st.DrawFn) -> tuple[bytes, Hash]:
+    """A witness that fits its root, of a tree that no map has: leaves anywhere, too deep, twice."""
+    witness, stack = b"", []
+    for _ in range(draw(st.integers(1, 12))):
+        if len(stack) >= 2 and draw(st.booleans()):
+            right, left = stack.pop(), stack.pop()
+            witness += b"\x04"
+            stack.append(branch_ref(b"\x02" + left + right))
+        elif stack and stack[-1][0] == 2 and draw(st.booleans()):
+            for _ in range(draw(st.sampled_from([1, 2, 250, 300]))):
+                below = stack.pop()
+                witness += b"\x06\x00"
+                stack.append(branch_ref(b"\x02" + below + bytes(33)))
+        elif draw(st.booleans()):
+            left, right = (draw(st.sampled_from([1, 2])).to_bytes(1, "big") + bytes(31) + b"?" for _ in "lr")
+            witness += b"\x07" + left + right
+            stack.append(branch_ref(b"\x02" + left + right))
+        else:
+            key = draw(keys)
+            witness += b"\x01\x00\x00\x00\x01" + key + b"v"
+            stack.append(leaf_ref(b"\x01" + key + b"v"))
+    while len(stack) > 1:
+        right, left = stack.pop(), stack.pop()
+        witness += b"\x04"
+        stack.append(branch_ref(b"\x02" + left + right))
+    return witness, Hash(stack[0][1:])
+
+
+@settings(max_examples=200)
+@given(forged_trees(), changes, st.lists(keys, min_size=1, max_size=4))
+def test_a_forged_tree_under_its_own_root_breaks_nothing(forged, batch, reads) -> None:
+    """Whoever chooses the root may choose nonsense below it; it fails with the two declared errors alone."""
+    witness, root = forged
+    partial = load_witness(witness, root, LIMIT)
+    for touch in (
+        lambda: get(partial, root, reads[0]),
+        lambda: get_many(partial, root, reads),
+        lambda: update(partial, root, batch),
+        lambda: update(partial, root, {reads[0]: b"new"}),
+        lambda: update(partial, root, {reads[0]: None}),
+    ):
+        try:
+            first = touch()
+        except (DecodeError, WitnessIncomplete):
+            continue
+        assert touch() == first
