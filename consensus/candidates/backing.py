@@ -26,7 +26,6 @@ from consensus.candidates.receipts import (
     CandidateMessage,
     CandidateOffer,
     PovRequest,
-    PovResponse,
 )
 from consensus.primitives.ids import Hash
 
@@ -47,7 +46,7 @@ class CandidateReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
-    """A worker re-executed a candidate. `verdict` None: this machine could not (a local fault); it abstains."""
+    """A worker re-executed a candidate. `verdict` None: a local fault, this machine abstains."""
 
     candidate: Hash
     verdict: Verdict | None
@@ -123,7 +122,6 @@ __all__ = [
     "ExecuteCandidate",
     "Executed",
     "PovRequest",
-    "PovResponse",
     "RelayAdvanced",
     "SendCandidateMessage",
     "SignStatement",

@@ -13,7 +13,6 @@ from consensus.agreement.statements import Role, Statement, Verdict, statement_s
 from consensus.agreement.validators import MAX_VALIDATORS
 from consensus.primitives.codec import U8, U32, U64, MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.errors import DecodeError
 from consensus.primitives.guest import MAX_MESSAGES, InstanceEndpoint, Outgoing
 from consensus.primitives.ids import (
     ChainId,
@@ -71,6 +70,10 @@ class CandidateHeader:
     outgoing: Annotated[tuple[Outgoing, ...], MaxLength(MAX_MESSAGES)]  # in the order sent
     fuel_used: Fuel
 
+    def __post_init__(self) -> None:
+        if sum(len(each.payload) for each in self.outgoing) > MAX_OUTGOING_BYTES:
+            raise ValueError(f"a candidate sends at most {MAX_OUTGOING_BYTES} bytes")
+
     @property
     def hash(self) -> Hash:
         """The candidate's name, and the chain's head once enacted."""
@@ -88,17 +91,12 @@ def statement_of(header: CandidateHeader, candidate: Hash, verdict: Verdict) -> 
     )
 
 
-def lane_order(source: InstanceEndpoint) -> tuple[bytes, int]:
-    """Sort key of the lanes that lead to one chain; fixes the order in which messages reach its guest."""
-    return source.module, source.chain
-
-
 _Transaction = Annotated[bytes, MaxLength(MAX_CHAIN_TRANSACTION_BYTES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoV:
-    """Proof of validity: the consumer transactions, and the witness of all state that running them touches."""
+    """Proof of validity: consumer transactions, and the witness of all state that they touch."""
 
     WIRE_VERSION: ClassVar[int] = 1
     transactions: Annotated[tuple[_Transaction, ...], MaxLength(MAX_BODY_TRANSACTIONS)]
@@ -151,22 +149,13 @@ class CandidateOffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PovRequest:
-    """Asks a peer that offered or attested a candidate for its PoV."""
+    """Asks a peer that offered or attested a candidate for it; answered with a `CandidateOffer`."""
 
     WIRE_TAG: ClassVar[int] = 2
     candidate: Hash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PovResponse:
-    """A PoV's bytes, checked against the header's `pov_hash` by who receives them."""
-
-    WIRE_TAG: ClassVar[int] = 3
-    candidate: Hash
-    pov: Annotated[bytes, MaxLength(MAX_POV_BYTES)]
-
-
-CandidateMessage = CandidateOffer | PovRequest | PovResponse | Attestation
+CandidateMessage = CandidateOffer | PovRequest | Attestation
 
 
 def encode_candidate_message(message: CandidateMessage) -> bytes:
@@ -201,8 +190,6 @@ class CandidateInclusion:
             raise ValueError("the bitmap of signers ends in a zero byte")
         if sum(byte.bit_count() for byte in self.signers) != len(self.signatures):
             raise ValueError("the bitmap and the signatures differ in number")
-        if sum(len(each.payload) for each in self.header.outgoing) > MAX_OUTGOING_BYTES:
-            raise ValueError(f"the candidate sends more than {MAX_OUTGOING_BYTES} bytes")
 
     def signed(self) -> Iterator[tuple[ValidatorIndex, Signature]]:
         """Signers with their signatures, in increasing order of index."""
@@ -229,11 +216,3 @@ def bitmap_members(bitmap: bytes) -> Iterator[ValidatorIndex]:
 def decode_pov(data: bytes, limit: int) -> PoV:
     """The PoV of `data`, at most `limit` bytes. Raises DecodeError: the candidate is invalid."""
     return decode(PoV, data, limit=min(limit, MAX_POV_BYTES))
-
-
-def decode_header(data: bytes) -> CandidateHeader:
-    """The candidate header of `data`. Raises DecodeError."""
-    header = decode(CandidateHeader, data, limit=MAX_HEADER_BYTES)
-    if sum(len(each.payload) for each in header.outgoing) > MAX_OUTGOING_BYTES:
-        raise DecodeError(f"the candidate sends more than {MAX_OUTGOING_BYTES} bytes")
-    return header

@@ -6,6 +6,7 @@ state it meets makes single items void, never the block (DESIGN.md section 3; `t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, ClassVar, Final
 
 from consensus.agreement.messages import payload_root
@@ -14,7 +15,7 @@ from consensus.primitives import crypto
 from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.errors import DecodeError, InvalidBlock, InvalidTransaction
 from consensus.primitives.ids import Hash
-from consensus.relay.genesis import Parameters
+from consensus.relay.parameters import Parameters
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
     CheckedTransaction,
@@ -137,5 +138,5 @@ def _check_candidates(candidates: tuple[CandidateInclusion, ...], limits: BlockL
     if len(candidates) > limits.max_candidates:
         raise InvalidBlock(f"{len(candidates)} candidates, the quota is {limits.max_candidates}")
     order = [_candidate_order(each) for each in candidates]
-    if any(first >= second for first, second in zip(order, order[1:], strict=False)):
+    if any(first >= second for first, second in pairwise(order)):
         raise InvalidBlock("the candidates are not sorted and distinct")

@@ -4,83 +4,41 @@
 differ in one byte are in two networks, and their nodes refuse each other at the handshake.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Final
 
-from consensus.agreement.statements import STATEMENT_WINDOW
-from consensus.primitives.codec import U8, U16, U32, U64, MaxLength, decode, encode
+from consensus.primitives.codec import U8, MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged, is_valid_public_key
 from consensus.primitives.errors import DecodeError, UserError
-from consensus.primitives.guest import (
-    FUEL_SCHEDULE,
-    MAX_KEY_BYTES,
-    MAX_VALUE_BYTES,
-    Policy,
-    module_id,
+from consensus.primitives.guest import FUEL_SCHEDULE, module_id
+from consensus.primitives.ids import (
+    ZERO_HASH,
+    Amount,
+    ChainId,
+    Hash,
+    Height,
+    Milliseconds,
+    ModuleId,
+    PublicKey,
+    Stake,
 )
-from consensus.primitives.ids import Amount, ChainId, Fuel, Hash, Milliseconds, ModuleId, PublicKey, Stake
+from consensus.primitives.tree import EMPTY_ROOT, MemoryStore
+from consensus.relay.ledger import (
+    LAST_BLOCK_KEY,
+    PARAMETERS_KEY,
+    SUPPLY_KEY,
+    LastBlock,
+    Ledger,
+    Supply,
+    ValidatorRecord,
+    validator_key,
+)
+from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry, Parameters
+from consensus.relay.registry import MAX_OPT_INS, Registry
 
 MAX_GENESIS_BYTES: Final = 64 * 1024 * 1024
-MAX_CODE_BYTES: Final = 1024 * 1024
 MAX_VALIDATORS: Final = 200  # CONSENSUS.md section 1
-MAX_OPT_INS: Final = 16  # modules a chain may opt in to; bounds the lanes that lead to it
-BILLION: Final = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
-    """What the network's members agreed on at genesis (CONSENSUS.md section 23, DESIGN.md sections 4 to 8)."""
-
-    # agreement
-    fast_mode: U8 = 1  # 0 OFF, 1 STRICT (CONSENSUS.md section 18)
-    window: U8 = 1  # consecutive views of one leader
-    precision_ms: U32 = 500  # bound on the difference of two honest clocks
-    message_delay_ms: U32 = 2_000
-    idle_interval_ms: U32 = 1_000  # how long a leader with nothing to say may wait
-    epoch_blocks: U64 = 10_000
-    # blocks
-    max_block_bytes: U32 = 2 * 1024 * 1024
-    max_block_weight: U32 = 50_000  # microseconds of execution on the reference machine
-    max_transactions: U32 = 8_000
-    max_candidates: U16 = 16  # quota of candidate inclusions, an inherent
-    relay_parent_window: U32 = (
-        STATEMENT_WINDOW  # blocks a candidate's relay parent may lie behind the block including it
-    )
-    # money; a fee is `base + byte * length + fuel`
-    base_fee: Amount = Amount(100)
-    byte_fee: Amount = Amount(1)
-    fuel_price_ppb: U64 = 1_000  # units per 10^9 fuel, rounded up to a whole unit per call
-    message_fee: Amount = Amount(100)  # for each message to an instance: pays for its delivery
-    candidate_fee: Amount = Amount(1_000)  # charged to the chain's relay balance at enactment
-    deposit_per_byte: Amount = Amount(10)
-    chain_deposit: Amount = Amount(100_000)
-    instance_deposit: Amount = Amount(1_000)
-    burn_share_ppb: U32 = 500_000_000  # of every fee; the rest goes to the block's proposer
-    # guests and lanes
-    call_fuel_limit: Fuel = Fuel(50_000_000)  # most that one call or one delivery may burn
-    chain_fuel_limit: Fuel = Fuel(2_000_000_000)  # most that a chain may ask for a candidate
-    max_pov_bytes: U32 = 8 * 1024 * 1024
-    max_module_bytes: U32 = 512 * 1024
-    deliveries_per_block: U16 = 64
-    delivery_fuel_per_block: Fuel = Fuel(200_000_000)
-    lane_messages: U32 = 1_024  # credit of a lane: undelivered messages it may hold
-    lane_bytes: U32 = 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if self.fast_mode > 1:
-            raise ValueError("fast_mode is 0 (OFF) or 1 (STRICT)")
-        if self.burn_share_ppb > BILLION:
-            raise ValueError("burn_share_ppb is a fraction: at most 1000000000")
-        if self.max_module_bytes > MAX_CODE_BYTES:
-            raise ValueError(f"max_module_bytes is at most {MAX_CODE_BYTES}")
-        for name in ("window", "max_block_bytes", "max_block_weight", "relay_parent_window", "lane_messages"):
-            if getattr(self, name) == 0:
-                raise ValueError(f"{name} must not be zero")
-        if self.relay_parent_window > STATEMENT_WINDOW:
-            raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
-        if self.delivery_fuel_per_block < self.call_fuel_limit:
-            raise ValueError("delivery_fuel_per_block must leave room for one delivery of call_fuel_limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,27 +61,6 @@ class GenesisAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One key and value of a guest's own tree, raw."""
-
-    key: Annotated[bytes, MaxLength(MAX_KEY_BYTES)]
-    value: Annotated[bytes, MaxLength(MAX_VALUE_BYTES)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainTerms:
-    """What a consumer chain asked for when it registered; part of its record (DESIGN.md section 6)."""
-
-    policy: U8 = int(Policy.REPLICATED)
-    fuel_limit: Fuel = Fuel(500_000_000)  # of one candidate
-    max_pov_bytes: U32 = 2 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if self.policy != Policy.REPLICATED:
-            raise ValueError(f"assurance policy {self.policy} is unknown; 1 is `replicated`")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GenesisChain:
     """A consumer chain that exists from the first block; the n-th of the list has chain id n, from 1."""
 
@@ -132,13 +69,13 @@ class GenesisChain:
     code: Annotated[bytes, MaxLength(MAX_CODE_BYTES)]
     entries: Annotated[tuple[Entry, ...], MaxLength(100_000)] = ()
     terms: ChainTerms = field(default_factory=ChainTerms)
-    balance: Amount = Amount(0)
+    balance: Amount = Amount(0)  # noqa: RUF009  (a NewType)
     opt_in: Annotated[tuple[ModuleId, ...], MaxLength(MAX_OPT_INS)] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Genesis:
-    """Everything a network starts from. Construction checks what needs no other record; `check_genesis` all."""
+    """Everything a network starts from; `check_genesis` says whether it can run."""
 
     WIRE_VERSION: ClassVar[int] = 1
     network: Annotated[str, MaxLength(64)]
@@ -240,3 +177,46 @@ def genesis_chain_id(genesis: Genesis, name: str) -> ChainId:
         if chain.name == name:
             return ChainId(number)
     raise UserError(f"genesis has no chain called {name!r}")
+
+
+def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
+    """The relay state before the first block: its root and all its nodes. Consumer chains' own trees are
+    made by `registry.chain_genesis_state`. Modules are admitted by who builds the genesis."""
+    ledger = Ledger(MemoryStore(), EMPTY_ROOT)
+    ledger.put(PARAMETERS_KEY, genesis.parameters)
+    ledger.put(SUPPLY_KEY, Supply(issued=issuance(genesis), burnt=0))
+    ledger.put(
+        LAST_BLOCK_KEY,
+        LastBlock(
+            height=Height(0),
+            time_ms=genesis.time_ms,
+            parent_hash=ZERO_HASH,
+            receipts_root=EMPTY_ROOT,
+            receipts=0,
+        ),
+    )
+    for account in genesis.accounts:
+        ledger.credit(account.key, account.balance)
+    for validator in genesis.validators:
+        ledger.put(
+            validator_key(validator.consensus_key),
+            ValidatorRecord(name=validator.name, account=validator.account),
+        )
+    registry = Registry(ledger)
+    for wasm in genesis.enclaves:
+        registry.deploy(wasm=wasm, deployer=PublicKey(ZERO_HASH), deposit=0, height=Height(0))
+    for chain in genesis.chains:
+        number = registry.register_chain(
+            name=chain.name,
+            owner=chain.owner,
+            code=chain.code,
+            entries=chain.entries,
+            terms=chain.terms,
+            deposit=0,
+            balance=chain.balance,
+            height=Height(0),
+            time_ms=genesis.time_ms,
+        )
+        for module in chain.opt_in:
+            registry.opt_in(registry.existing_chain(number), module, 0)
+    return ledger.commit(), ledger.added

@@ -6,12 +6,15 @@ that state's root (DESIGN.md sections 5 and 7).
 """
 
 import enum
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
-from consensus.primitives.codec import U8, U32, U64, MaxLength
-from consensus.primitives.guest import MAX_OUTPUT_BYTES, InstanceEndpoint, Origin
-from consensus.primitives.ids import Amount, ChainId, Fuel, Hash, Height
+from consensus.primitives.codec import U8, U32, U64, MaxLength, decode, encode
+from consensus.primitives.crypto import hash_tagged
+from consensus.primitives.guest import MAX_OUTPUT_BYTES, InstanceEndpoint, Origin, Outgoing
+from consensus.primitives.ids import ZERO_HASH, Amount, ChainId, Fuel, Hash, Height
+from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Update, tree_key, update
 
 
 class Code(enum.IntEnum):
@@ -51,7 +54,7 @@ class EnclaveReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionReceipt:
-    """A transaction took effect, or failed and paid for it. `detail` is for people and machine-independent."""
+    """A transaction took effect, or failed and paid for it."""
 
     WIRE_TAG: ClassVar[int] = 1
     transaction: Hash
@@ -91,3 +94,51 @@ class CandidateReceipt:
 
 
 Receipt = TransactionReceipt | DeliveryReceipt | CandidateReceipt
+
+
+MAX_RECEIPT_BYTES: Final = MAX_OUTPUT_BYTES + 1024
+
+
+def receipt_id(receipt: Receipt) -> Hash:
+    """What a receipt is found by: the transaction's hash, the candidate's, or the delivery's id."""
+    match receipt:
+        case TransactionReceipt():
+            return receipt.transaction
+        case CandidateReceipt():
+            return receipt.candidate
+        case DeliveryReceipt():
+            return delivery_id(receipt.lane, receipt.sequence)
+
+
+def delivery_id(lane: Hash, sequence: int) -> Hash:
+    """Names the delivery of one message of one lane."""
+    return hash_tagged(b"PHALANX/delivery/1", lane, sequence.to_bytes(8, "big"))
+
+
+def receipt_key(name: Hash) -> Hash:
+    """Where a receipt is in its block's tree."""
+    return tree_key(b"receipt", name)
+
+
+def decode_receipt(data: bytes) -> Receipt:
+    """The receipt of `data`. Raises DecodeError."""
+    return decode(Receipt, data, limit=MAX_RECEIPT_BYTES)  # type: ignore[arg-type]  # a union is a wire type
+
+
+def receipts_tree(receipts: Iterable[Receipt]) -> Update:
+    """The tree of a block's receipts, its root and its nodes."""
+    changes: dict[Hash, bytes | None] = {receipt_key(receipt_id(each)): encode(each) for each in receipts}
+    return update(MemoryStore(), EMPTY_ROOT, changes)
+
+
+def outbox_root(outgoing: Sequence[Outgoing]) -> Hash:
+    """Commits to the messages that a call sent, in order; zero where it sent none."""
+    if not outgoing:
+        return ZERO_HASH
+    parts = [encode(each) for each in outgoing]
+    return hash_tagged(b"PHALANX/outbox/1", *parts)
+
+
+def input_hash(data: bytes) -> Hash:
+    """Names a call's input."""
+    return hash_tagged(b"PHALANX/input/1", data)

@@ -14,7 +14,7 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.errors import DecodeError, InvalidTransaction
 from consensus.primitives.guest import MAX_MESSAGE_BYTES, InstanceEndpoint
 from consensus.primitives.ids import Amount, ChainId, Fuel, Hash, ModuleId, Nonce, PublicKey, Signature
-from consensus.relay.genesis import MAX_CODE_BYTES, ChainTerms, Entry
+from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry
 
 DOMAIN: Final = b"PHALANX/transaction/1\x00"
 MAX_TRANSACTION_BYTES: Final = MAX_CODE_BYTES + 256 * 1024
@@ -115,7 +115,7 @@ _CHECKING: Final = object()
 
 
 class CheckedTransaction:
-    """A transaction whose encoding, network and signature were found good; only `check_transaction` makes one."""
+    """A transaction whose encoding, network and signature were found good; `check_transaction` makes it."""
 
     __slots__ = ("body", "hash", "raw", "weight")
 

@@ -6,26 +6,31 @@ Pure and total: on any `CheckedPayload` and any reachable state it returns, and 
 It raises LocalFault only, when this machine's executor or store fails.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consensus.agreement.validators import ValidatorSet
-from consensus.primitives.ids import Epoch, Hash, Height, Milliseconds, PublicKey, Signature, ValidatorIndex
-from consensus.relay.receipts import Receipt
+from consensus.primitives.guest import GuestExecutor
+from consensus.primitives.ids import Hash, Height, PublicKey
+from consensus.primitives.tree import NodeStore
+from consensus.relay.actions import apply_transaction
+from consensus.relay.blocks import CheckedPayload
+from consensus.relay.calls import deliver_messages
+from consensus.relay.inclusions import apply_inclusion
+from consensus.relay.ledger import (
+    LAST_BLOCK_KEY,
+    LastBlock,
+    Ledger,
+    RecentBlock,
+    ValidatorRecord,
+    recent_key,
+    validator_key,
+)
+from consensus.relay.receipts import Receipt, receipts_tree
+from consensus.relay.registry import Registry
+from consensus.relay.run import BlockContext, Run
+from consensus.relay.transactions import Transfer
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockContext:
-    """What execution may know of the block it is in. `verify` decides attestations; wrap it in a cache."""
-
-    chain_id_hash: Hash
-    height: Height
-    time_ms: Milliseconds
-    epoch: Epoch
-    parent_hash: Hash
-    proposer: ValidatorIndex
-    validators: ValidatorSet
-    verify: Callable[[PublicKey, bytes, Signature], bool]
+__all__ = ["BlockContext", "BlockResult", "Counters", "apply_block"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +64,99 @@ class BlockResult:
     enacted: tuple[Hash, ...]  # candidates
     rejected: tuple[Hash, ...]
     counters: Counters
+
+
+def apply_block(
+    pre_root: Hash,
+    context: BlockContext,
+    payload: CheckedPayload,
+    nodes: NodeStore,
+    guests: GuestExecutor,
+) -> BlockResult:
+    """Execute one block on the state at `pre_root`; changes nothing that it is given."""
+    ledger = Ledger(nodes, pre_root)
+    run = Run(
+        context=context,
+        ledger=ledger,
+        registry=Registry(ledger),
+        parameters=ledger.parameters,
+        guests=guests,
+    )
+    _note_parent(run)
+    deliver_messages(run)
+    for inclusion in payload.candidates:
+        apply_inclusion(run, inclusion)
+    ledger.load_accounts(_accounts_of(payload))
+    for index, transaction in enumerate(payload.transactions):
+        apply_transaction(run, transaction, index)
+    ledger.settle_fees(_proposer_account(run))
+    receipts_root = _write_last_block(run)
+    post_root = ledger.commit()
+    return _result(run, post_root, receipts_root)
+
+
+def _note_parent(run: Run) -> None:
+    """Enter the parent into the ring of recent blocks: only now is its hash known to the state."""
+    last = run.ledger.existing(LastBlock, LAST_BLOCK_KEY)
+    parent_height = Height(run.context.height - 1)
+    if last.height != parent_height:
+        raise AssertionError(f"block {run.context.height} on the state of block {last.height}")
+    slot = parent_height % run.parameters.relay_parent_window
+    run.ledger.put(
+        recent_key(slot),
+        RecentBlock(height=parent_height, hash=run.context.parent_hash, time_ms=last.time_ms),
+    )
+
+
+def _accounts_of(payload: CheckedPayload) -> list[PublicKey]:
+    """The accounts that the block surely touches, to be read in one descent."""
+    touched = [each.body.sender for each in payload.transactions]
+    for each in payload.transactions:
+        action = each.body.action
+        if isinstance(action, Transfer):
+            touched.append(action.to)
+    return touched
+
+
+def _proposer_account(run: Run) -> PublicKey | None:
+    key = run.context.validators.keys[run.context.proposer]
+    record = run.ledger.record(ValidatorRecord, validator_key(key))
+    return None if record is None else record.account
+
+
+def _write_last_block(run: Run) -> Hash:
+    root = receipts_tree(run.receipts).root
+    run.ledger.put(
+        LAST_BLOCK_KEY,
+        LastBlock(
+            height=run.context.height,
+            time_ms=run.context.time_ms,
+            parent_hash=run.context.parent_hash,
+            receipts_root=root,
+            receipts=len(run.receipts),
+        ),
+    )
+    return root
+
+
+def _result(run: Run, post_root: Hash, receipts_root: Hash) -> BlockResult:
+    changes = run.ledger.reference_changes()
+    return BlockResult(
+        post_root=post_root,
+        new_nodes={node: run.ledger.added[node] for node, change in changes.items() if change > 0},
+        reference_changes=changes,
+        stale=tuple(sorted(node for node, change in changes.items() if change < 0)),
+        receipts=tuple(run.receipts),
+        receipts_root=receipts_root,
+        void=run.void,
+        enacted=tuple(run.enacted),
+        rejected=tuple(run.rejected),
+        counters=Counters(
+            transactions=run.transactions,
+            void=len(run.void),
+            candidates_enacted=len(run.enacted),
+            candidates_rejected=len(run.rejected),
+            enclave_calls=run.enclave_calls,
+            messages=run.messages,
+        ),
+    )

@@ -1,0 +1,133 @@
+"""Candidates in a relay block: enacted, rejected, or without effect (DESIGN.md section 6, `replicated`).
+
+An inclusion takes effect only if everything about it holds in the state of the block that carries it. One
+that does not hold is void: its chain's head, lanes and balance stay, and it may be included again.
+"""
+
+from dataclasses import replace
+
+from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
+from consensus.candidates.lifecycle import ChainView, header_refusal, inbox_refusal
+from consensus.candidates.receipts import CandidateHeader, CandidateInclusion
+from consensus.primitives.guest import ChainEndpoint
+from consensus.primitives.ids import Amount, Hash
+from consensus.relay.calls import message_fees
+from consensus.relay.ledger import fuel_fee
+from consensus.relay.receipts import CandidateReceipt
+from consensus.relay.registry import MAX_REJECTED
+from consensus.relay.run import Run
+
+
+def apply_inclusion(run: Run, inclusion: CandidateInclusion) -> None:
+    """Enact or reject the candidate, or note why the inclusion is void."""
+    header = inclusion.header
+    candidate = header.hash
+    chain = run.registry.chain_view(header.chain)
+    refusal = "there is no such chain" if chain is None else _refusal(run, inclusion, candidate, chain)
+    if refusal is not None:
+        run.void[candidate] = refusal
+    elif inclusion.verdict == Verdict.VALID:
+        _enact(run, header, candidate)
+    else:
+        _reject(run, header, candidate)
+
+
+def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: ChainView) -> str | None:
+    """Cheap checks first: signatures are verified only for what could take effect."""
+    header = inclusion.header
+    if inclusion.epoch != run.context.epoch:
+        return "its attestations are of another epoch"
+    if candidate in chain.rejected:
+        return "it was rejected before"
+    recent = run.registry.recent_block(header.relay_parent_height, header.relay_parent)
+    refusal = header_refusal(header, chain, chain.tip, None if recent is None else recent.time_ms)
+    if refusal is None:
+        refusal = inbox_refusal(header, chain)
+    if refusal is None and inclusion.verdict == Verdict.VALID:
+        refusal = _payment_refusal(run, header, chain)
+    return refusal or _attestation_refusal(run, inclusion, candidate)
+
+
+def _payment_refusal(run: Run, header: CandidateHeader, chain: ChainView) -> str | None:
+    if candidate_fee(run, header) > chain.balance:
+        return "the chain's relay balance does not cover it"
+    if not run.registry.lanes.has_credit(ChainEndpoint(chain=header.chain), header.outgoing):
+        return "a lane that it sends to is full"
+    return None
+
+
+def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> str | None:
+    """Whether validators with more than 2/3 of all stake signed this verdict (CONSENSUS.md section 1)."""
+    validators = run.context.validators
+    signed = list(inclusion.signed())
+    if signed and signed[-1][0] >= len(validators):
+        return "an attester is not in the validator set"
+    if validators.weight(index for index, _ in signed) < validators.stake.quorum:
+        return "its attesters hold no more than 2/3 of the stake"
+    message = statement_sign_bytes(
+        run.context.chain_id_hash,
+        inclusion.epoch,
+        Role.ATTEST,
+        inclusion.header.relay_parent,
+        candidate,
+        inclusion.verdict,
+    )
+    if not all(run.context.verify(validators.keys[index], message, each) for index, each in signed):
+        return "an attestation's signature is bad"
+    return None
+
+
+def candidate_fee(run: Run, header: CandidateHeader) -> Amount:
+    """Units that enacting costs the chain: a flat part, its PoV, its fuel, the messages it sends."""
+    parameters = run.parameters
+    pov = parameters.pov_kib_fee * -(-header.pov_bytes // 1024)
+    fuel = fuel_fee(parameters, header.fuel_used)
+    return Amount(parameters.candidate_fee + pov + fuel + message_fees(run, header.outgoing))
+
+
+def _enact(run: Run, header: CandidateHeader, candidate: Hash) -> None:
+    registry = run.registry
+    end = ChainEndpoint(chain=header.chain)
+    fee = candidate_fee(run, header)
+    record = registry.existing_chain(header.chain)
+    registry.put_chain(replace(record, balance=record.balance - fee))
+    run.ledger.fees += fee
+    for cursor in header.inbox:
+        registry.lanes.consume(cursor.source, end, cursor.next)
+    registry.put_head(
+        header.chain,
+        replace(
+            registry.head(header.chain),
+            height=header.height,
+            head=candidate,
+            state_root=header.post_root,
+            time_ms=header.time_ms,
+            relay_parent_height=header.relay_parent_height,
+            enacted_height=run.context.height,
+        ),
+    )
+    registry.lanes.send(end, header.outgoing, header.chain)
+    run.messages += len(header.outgoing)
+    run.enacted.append(candidate)
+    _leave_receipt(run, header, candidate, Verdict.VALID, fee)
+
+
+def _reject(run: Run, header: CandidateHeader, candidate: Hash) -> None:
+    """Remember the rejection; the head stays. It costs the chain nothing: anybody can offer one."""
+    head = run.registry.head(header.chain)
+    run.registry.put_head(header.chain, replace(head, rejected=(*head.rejected, candidate)[-MAX_REJECTED:]))
+    run.rejected.append(candidate)
+    _leave_receipt(run, header, candidate, Verdict.INVALID, Amount(0))
+
+
+def _leave_receipt(run: Run, header: CandidateHeader, candidate: Hash, verdict: Verdict, fee: Amount) -> None:
+    run.receipts.append(
+        CandidateReceipt(
+            candidate=candidate,
+            chain=header.chain,
+            chain_height=header.height,
+            height=run.context.height,
+            verdict=int(verdict),
+            fee=fee,
+        )
+    )

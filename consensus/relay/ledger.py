@@ -1,0 +1,254 @@
+"""The relay state as one block sees it: accounts, records and supply over an overlay of the tree.
+
+Everything a block reads or changes goes through a `Ledger`; `commit` turns the changes into one batch update
+of the tree. Money is conserved: `issued = balances + chains' relay balances + deposits + burnt`, always.
+Fees leave the payer and are, at the end of the block, burnt by `burn_share_ppb` and else paid to the
+proposer's account: a proposer that fills its own blocks with its own fees still loses the burnt share.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeVar
+
+from consensus.primitives.codec import U32, U64, U128, MaxLength, decode, encode
+from consensus.primitives.ids import Amount, Hash, Height, Milliseconds, PublicKey
+from consensus.primitives.tree import NodeStore, OverlayStore, Update, get_many, tree_key, update
+from consensus.primitives.tree import get as tree_get
+from consensus.relay.parameters import BILLION, Parameters
+
+T = TypeVar("T")
+RECORD_LIMIT: Final = 1024 * 1024
+MAX_NONCE: Final = (1 << 64) - 1
+
+PARAMETERS_KEY: Final = tree_key(b"relay", b"parameters")
+SUPPLY_KEY: Final = tree_key(b"relay", b"supply")
+COUNTS_KEY: Final = tree_key(b"relay", b"counts")
+LAST_BLOCK_KEY: Final = tree_key(b"relay", b"last-block")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRecord:
+    """A leaf of the tree: an account that ever held or moved anything."""
+
+    balance: U128
+    nonce: U64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """All units ever issued, and those burnt since."""
+
+    issued: U128
+    burnt: U128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many chains and modules exist: ids of chains are 1 … chains, indices of modules 0 … modules - 1."""
+
+    chains: U32 = 0
+    modules: U32 = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatorRecord:
+    """Where a validator's fees go; found by its consensus key."""
+
+    name: Annotated[str, MaxLength(64)]
+    account: PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastBlock:
+    """The block whose post-state this is. Its `receipts_root` makes its receipts provable."""
+
+    height: Height
+    time_ms: Milliseconds
+    parent_hash: Hash
+    receipts_root: Hash
+    receipts: U32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentBlock:
+    """A final ancestor, in the ring that candidates' relay parents are looked up in."""
+
+    height: Height
+    hash: Hash
+    time_ms: Milliseconds
+
+
+def account_key(account: PublicKey) -> Hash:
+    """Where an account is in the relay tree."""
+    return tree_key(b"account", account)
+
+
+def validator_key(consensus_key: PublicKey) -> Hash:
+    """Where a validator's record is in the relay tree."""
+    return tree_key(b"validator", consensus_key)
+
+
+def recent_key(slot: int) -> Hash:
+    """Where the ring of recent blocks keeps the block with height % window == slot."""
+    return tree_key(b"recent", slot.to_bytes(4, "big"))
+
+
+class Account:
+    """An account within one block; mutable."""
+
+    __slots__ = ("balance", "nonce", "stored")
+
+    def __init__(self, balance: int, nonce: int, stored: bytes | None) -> None:
+        self.balance = balance
+        self.nonce = nonce
+        self.stored = stored
+
+
+class Ledger:
+    """A block-scoped overlay of the relay tree at `root`."""
+
+    def __init__(self, nodes: NodeStore, root: Hash) -> None:
+        self.root: Final = root
+        self.added: dict[Hash, bytes] = {}
+        self.references: dict[Hash, int] = {}
+        self.nodes: Final = OverlayStore(nodes, self.added)
+        self.fees = 0
+        self._base = nodes
+        self._accounts: dict[PublicKey, Account] = {}
+        self._values: dict[Hash, bytes | None] = {}
+        self._changed: dict[Hash, bytes | None] = {}
+        self._parameters: Parameters | None = None
+
+    # --- raw records
+
+    def read(self, key: Hash) -> bytes | None:
+        """The value under a tree key, as the block has it now. Accounts have accessors of their own."""
+        if key in self._changed:
+            return self._changed[key]
+        if key not in self._values:
+            self._values[key] = tree_get(self._base, self.root, key)
+        return self._values[key]
+
+    def write(self, key: Hash, value: bytes | None) -> None:
+        """Set the value under a tree key, or delete it."""
+        self._changed[key] = value
+
+    def record(self, kind: type[T], key: Hash) -> T | None:
+        """The record of `kind` under a tree key."""
+        raw = self.read(key)
+        return None if raw is None else decode(kind, raw, limit=RECORD_LIMIT)
+
+    def existing(self, kind: type[T], key: Hash) -> T:
+        """A record that the state always holds."""
+        value = self.record(kind, key)
+        if value is None:
+            raise AssertionError(f"ledger: the state has no {kind.__name__}")
+        return value
+
+    def put(self, key: Hash, record: object) -> None:
+        """Write a record."""
+        self._changed[key] = encode(record)
+
+    # --- singletons
+
+    @property
+    def parameters(self) -> Parameters:
+        """The network's parameters."""
+        if self._parameters is None:
+            self._parameters = self.existing(Parameters, PARAMETERS_KEY)
+        return self._parameters
+
+    # --- accounts
+
+    def load_accounts(self, accounts: Iterable[PublicKey]) -> None:
+        """Read many accounts in one descent of the tree; the rest of the block finds them in memory."""
+        missing = sorted({each for each in accounts if each not in self._accounts})
+        values = get_many(self._base, self.root, [account_key(each) for each in missing])
+        for each, raw in zip(missing, values, strict=True):
+            self._accounts[each] = _account(raw)
+
+    def account(self, account: PublicKey) -> Account:
+        """The account, empty where the state has none. Change it through the methods below."""
+        found = self._accounts.get(account)
+        if found is None:
+            raw = tree_get(self._base, self.root, account_key(account))
+            found = self._accounts[account] = _account(raw)
+        return found
+
+    def credit(self, account: PublicKey, amount: int) -> None:
+        """Add `amount` units to an account; they must come from somewhere."""
+        self.account(account).balance += amount
+
+    def debit(self, account: PublicKey, amount: int) -> None:
+        """Take `amount` units from an account that was checked to have them."""
+        holder = self.account(account)
+        if not 0 <= amount <= holder.balance:
+            raise AssertionError("ledger: a debit that was not checked")
+        holder.balance -= amount
+
+    # --- guests' trees
+
+    def update_guest(self, root: Hash, writes: Iterable[tuple[bytes, bytes | None]]) -> Hash:
+        """Apply a guest's writes to its tree at `root`; the new nodes become this block's."""
+        changes = {guest_key(key): value for key, value in writes}
+        if not changes:
+            return root
+        result = update(self.nodes, root, changes)
+        self._note(result)
+        return result.root
+
+    # --- the end
+
+    def settle_fees(self, proposer: PublicKey | None) -> None:
+        """Burn the burnt share of the block's fees and pay the rest to `proposer`; without one, burn all."""
+        burnt = self.fees
+        if proposer is not None:
+            burnt = self.fees * self.parameters.burn_share_ppb // BILLION
+            if self.fees:
+                self.credit(proposer, self.fees - burnt)
+        if burnt:
+            supply = self.existing(Supply, SUPPLY_KEY)
+            self.put(SUPPLY_KEY, Supply(issued=supply.issued, burnt=supply.burnt + burnt))
+        self.fees = 0
+
+    def commit(self) -> Hash:
+        """Write everything into the tree, once; the post-root. The ledger is spent afterwards."""
+        changes: dict[Hash, bytes | None] = dict(self._changed)
+        for name, account in self._accounts.items():
+            if account.stored is None and not account.balance and not account.nonce:
+                continue
+            raw = encode(AccountRecord(balance=account.balance, nonce=account.nonce))
+            if raw != account.stored:
+                changes[account_key(name)] = raw
+        result = update(self.nodes, self.root, changes)
+        self._note(result)
+        return result.root
+
+    def _note(self, result: Update) -> None:
+        references = self.references
+        for node in result.added:
+            references[node] = references.get(node, 0) + 1
+        for node in result.removed:
+            references[node] = references.get(node, 0) - 1
+        self.added.update(result.added)
+
+    def reference_changes(self) -> Mapping[Hash, int]:
+        """Net change in how many trees contain each node; zeros left out."""
+        return {node: change for node, change in self.references.items() if change}
+
+
+def guest_key(raw: bytes) -> Hash:
+    """Where a guest's raw key is in its own tree."""
+    return tree_key(b"guest", raw)
+
+
+def _account(raw: bytes | None) -> Account:
+    if raw is None:
+        return Account(0, 0, None)
+    record = decode(AccountRecord, raw, limit=RECORD_LIMIT)
+    return Account(record.balance, record.nonce, raw)
+
+
+def fuel_fee(parameters: Parameters, fuel: int) -> Amount:
+    """Units that `fuel` costs, rounded up."""
+    return Amount(-(-fuel * parameters.fuel_price_ppb // BILLION))

@@ -1,0 +1,89 @@
+"""Values that a network fixes at its genesis and that the ledger keeps in its state."""
+
+# ruff: noqa: RUF009  (the NewTypes called in defaults are the identity function)
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from consensus.agreement.statements import STATEMENT_WINDOW
+from consensus.primitives.codec import U8, U16, U32, U64, MaxLength
+from consensus.primitives.guest import MAX_KEY_BYTES, MAX_VALUE_BYTES, Policy
+from consensus.primitives.ids import Amount, Fuel
+
+MAX_CODE_BYTES: Final = 1024 * 1024
+BILLION: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What the members of a network agreed on at genesis (CONSENSUS.md section 23, DESIGN.md 4 to 8)."""
+
+    # agreement
+    fast_mode: U8 = 1  # 0 OFF, 1 STRICT (CONSENSUS.md section 18)
+    window: U8 = 1  # consecutive views of one leader
+    precision_ms: U32 = 500  # bound on the difference of two honest clocks
+    message_delay_ms: U32 = 2_000
+    idle_interval_ms: U32 = 1_000  # how long a leader with nothing to say may wait
+    epoch_blocks: U64 = 10_000
+    # blocks
+    max_block_bytes: U32 = 2 * 1024 * 1024
+    max_block_weight: U32 = 50_000  # microseconds of execution on the reference machine
+    max_transactions: U32 = 8_000
+    max_candidates: U16 = 16  # quota of candidate inclusions, an inherent
+    relay_parent_window: U32 = STATEMENT_WINDOW  # blocks between a candidate's relay parent and its inclusion
+    # money; a fee is `base + byte * length + fuel`
+    base_fee: Amount = Amount(100)
+    byte_fee: Amount = Amount(1)
+    fuel_price_ppb: U64 = 1_000  # units per 10^9 fuel, rounded up to a whole unit per call
+    message_fee: Amount = Amount(100)  # for each message to an instance: pays for its delivery
+    candidate_fee: Amount = Amount(1_000)  # charged to the chain's relay balance at enactment
+    pov_kib_fee: Amount = Amount(1)  # for each KiB of its PoV, begun ones count
+    deposit_per_byte: Amount = Amount(10)
+    chain_deposit: Amount = Amount(100_000)
+    instance_deposit: Amount = Amount(1_000)
+    burn_share_ppb: U32 = 500_000_000  # of every fee; the rest goes to the block's proposer
+    # guests and lanes
+    call_fuel_limit: Fuel = Fuel(50_000_000)  # most that one call or one delivery may burn
+    chain_fuel_limit: Fuel = Fuel(2_000_000_000)  # most that a chain may ask for a candidate
+    max_pov_bytes: U32 = 8 * 1024 * 1024
+    max_module_bytes: U32 = 512 * 1024
+    deliveries_per_block: U16 = 64
+    delivery_fuel_per_block: Fuel = Fuel(200_000_000)
+    lane_messages: U32 = 1_024  # credit of a lane: undelivered messages it may hold
+    lane_bytes: U32 = 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.fast_mode > 1:
+            raise ValueError("fast_mode is 0 (OFF) or 1 (STRICT)")
+        if self.burn_share_ppb > BILLION:
+            raise ValueError("burn_share_ppb is a fraction: at most 1000000000")
+        if self.max_module_bytes > MAX_CODE_BYTES:
+            raise ValueError(f"max_module_bytes is at most {MAX_CODE_BYTES}")
+        for name in ("window", "max_block_bytes", "max_block_weight", "relay_parent_window", "lane_messages"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} must not be zero")
+        if self.relay_parent_window > STATEMENT_WINDOW:
+            raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
+        if self.delivery_fuel_per_block < self.call_fuel_limit:
+            raise ValueError("delivery_fuel_per_block must leave room for one delivery of call_fuel_limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One key and value of a guest's own tree, raw."""
+
+    key: Annotated[bytes, MaxLength(MAX_KEY_BYTES)]
+    value: Annotated[bytes, MaxLength(MAX_VALUE_BYTES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainTerms:
+    """What a consumer chain asked for when it registered; part of its record (DESIGN.md section 6)."""
+
+    policy: U8 = int(Policy.REPLICATED)
+    fuel_limit: Fuel = Fuel(500_000_000)  # of one candidate
+    max_pov_bytes: U32 = 2 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.policy != Policy.REPLICATED:
+            raise ValueError(f"assurance policy {self.policy} is unknown; 1 is `replicated`")

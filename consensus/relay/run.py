@@ -1,0 +1,44 @@
+"""What one run of a block carries from step to step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consensus.agreement.validators import ValidatorSet
+from consensus.primitives.guest import GuestExecutor
+from consensus.primitives.ids import Epoch, Hash, Height, Milliseconds, PublicKey, Signature, ValidatorIndex
+from consensus.relay.ledger import Ledger
+from consensus.relay.parameters import Parameters
+from consensus.relay.receipts import Receipt
+from consensus.relay.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockContext:
+    """What execution may know of the block it is in. `verify` decides attestations; wrap it in a cache."""
+
+    chain_id_hash: Hash
+    height: Height
+    time_ms: Milliseconds
+    epoch: Epoch
+    parent_hash: Hash
+    proposer: ValidatorIndex
+    validators: ValidatorSet
+    verify: Callable[[PublicKey, bytes, Signature], bool]
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """The mutable side of `apply_block`: the overlay, and what the result will report."""
+
+    context: BlockContext
+    ledger: Ledger
+    registry: Registry
+    parameters: Parameters
+    guests: GuestExecutor
+    receipts: list[Receipt] = field(default_factory=list)
+    void: dict[Hash, str] = field(default_factory=dict)
+    enacted: list[Hash] = field(default_factory=list)
+    rejected: list[Hash] = field(default_factory=list)
+    transactions: int = 0
+    enclave_calls: int = 0
+    messages: int = 0
