@@ -64,7 +64,7 @@ PRICE_HASH: Final = 600  # per item of blake3
 PRICE_VERIFY: Final = 80_000  # per item of ed25519_verify
 
 _CONTEXT: Final = struct.Struct("<IIQQII32s32sIIIIQ")
-CONTEXT_BYTES: Final = _CONTEXT.size  # 128
+CONTEXT_BYTES: Final = _CONTEXT.size  # 120
 _U32: Final = struct.Struct("<I")
 _MESSAGE_HEAD: Final = struct.Struct("<B32sII")
 

@@ -75,7 +75,7 @@ class WorkerPool:
         self._idle = [self._start() for _ in range(size)]
 
     def call(self, call: GuestCall, read: ReadState) -> GuestOutcome:
-        """Run one call; `read` is called in this thread with batches of keys, and what it raises passes on."""
+        """Run one call; `read` is called in this thread, with batches of keys; what it raises passes on."""
         answer = self._until_answered(Run(call=protocol.strip_code(call)), call, read)
         if isinstance(answer, Done):
             return protocol.outcome_of(answer)

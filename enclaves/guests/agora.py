@@ -5,13 +5,29 @@ units into its `assets` instance; its inbox brings the replies and the units tha
 little-endian; amounts 16 bytes; nonces start at 0.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Final
 
-from consensus.primitives.crypto import SigningKey
-from consensus.primitives.guest import InstanceEndpoint
-from consensus.primitives.ids import Amount, ModuleId, Nonce, PublicKey
+from consensus.primitives.crypto import SIGNATURE_BYTES, SigningKey, hash_tagged
+from consensus.primitives.errors import DecodeError
+from consensus.primitives.guest import ChainEndpoint, Endpoint
+from consensus.primitives.ids import RELAY_CHAIN, Amount, ChainId, Hash, ModuleId, Nonce, PublicKey
+from enclaves.guests import assets
+from enclaves.module import code_hash as hash_of_code
+
+MAX_TRANSACTIONS: Final = 6144  # of one block
+MAX_MESSAGES: Final = 4096
+MAX_PUT_KEY_BYTES: Final = 64
+MAX_PUT_VALUE_BYTES: Final = 1024
+NATIVE_SALT: Final = 0  # of the asset that the chain's own units become
+_TAG: Final = b"agora/tx/1"
+_HEAD: Final = struct.Struct("<B32sQ")
+_ACCOUNT: Final = struct.Struct("<16sQ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +69,15 @@ class Code(IntEnum):
     UNKNOWN_REPLY = 6
     OVERFLOW = 7
     NO_ENCLAVE = 8
+    TOO_MANY = 9
+
+
+class ExportState(IntEnum):
+    """Where an export stands: asked for, acknowledged by `assets`, or refused by it and paid back."""
+
+    PENDING = 0
+    DONE = 1
+    REFUNDED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +89,12 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inbound:
-    """One message of the inbox, as the node frames it for a chain's validation code."""
+class ExportRecord:
+    """An export that was sent to the enclave."""
 
-    source: InstanceEndpoint | None  # None: unknown kinds are framed by the node only
-    payload: bytes
+    account: PublicKey
+    amount: Amount
+    state: ExportState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,48 +105,159 @@ class BlockResult:
     transactions: tuple[Code, ...]
 
 
+@cache
 def wasm() -> bytes:
     """The committed module."""
-    raise NotImplementedError
+    return Path(__file__).with_suffix(".wasm").read_bytes()
+
+
+@cache
+def code_hash() -> Hash:
+    """The hash that names the committed module in a chain's record."""
+    return hash_of_code(wasm())
 
 
 def domain(name: str) -> bytes:
-    """32 bytes that every signature of a chain of this name binds."""
-    raise NotImplementedError
+    """32 bytes that every signature of a chain of this name binds; put in the state at genesis."""
+    return hash_tagged(b"agora/domain/1", name.encode())
 
 
 def genesis_pairs(
-    domain: bytes, balances: Mapping[PublicKey, Amount], assets: ModuleId | None
+    domain: bytes, balances: Mapping[PublicKey, Amount], assets_module: ModuleId | None
 ) -> list[tuple[bytes, bytes]]:
-    """The (raw key, value) pairs of a new chain's tree, sorted by key."""
-    raise NotImplementedError
+    """The (raw key, value) pairs of a new chain's tree, sorted by key; without a module no exports."""
+    pairs = {account_key(key): _ACCOUNT.pack(_amount(amount), 0) for key, amount in balances.items()}
+    pairs[b"d"] = _exact(domain)
+    if assets_module is not None:
+        pairs[b"m"] = _exact(assets_module)
+    return sorted(pairs.items())
+
+
+# --- transactions and blocks
 
 
 def sign_transaction(key: SigningKey, domain: bytes, nonce: Nonce, action: Action) -> bytes:
-    """One signed transaction's bytes."""
-    raise NotImplementedError
+    """One signed transaction's bytes. Raises ValueError on a field out of its range."""
+    match action:
+        case Transfer(to=to, amount=amount):
+            kind, content = 1, _exact(to) + _amount(amount)
+        case Put(key=name, value=value):
+            if not 1 <= len(name) <= MAX_PUT_KEY_BYTES or len(value) > MAX_PUT_VALUE_BYTES:
+                raise ValueError(f"a put of {len(name)} and {len(value)} bytes is out of bounds")
+            kind, content = 2, struct.pack("<HH", len(name), len(value)) + name + value
+        case Export(holder=holder, amount=amount):
+            kind, content = 3, _exact(holder) + _amount(amount)
+    body = _HEAD.pack(kind, key.public, nonce) + content
+    return body + key.sign(_TAG + _exact(domain) + body)
 
 
-def encode_block(messages: Sequence[tuple[InstanceEndpoint, bytes]], transactions: Sequence[bytes]) -> bytes:
-    """The guest's input for one block, as the node frames it."""
-    raise NotImplementedError
+def sender_and_nonce(transaction: bytes) -> tuple[PublicKey, Nonce]:
+    """Whom a transaction claims to come from, for a collator's ordering. Raises DecodeError."""
+    if len(transaction) < _HEAD.size + SIGNATURE_BYTES:
+        raise DecodeError(f"a transaction of {len(transaction)} bytes")
+    _, sender, nonce = _HEAD.unpack_from(transaction)
+    return PublicKey(sender), Nonce(nonce)
+
+
+def encode_block(messages: Sequence[tuple[Endpoint, bytes]], transactions: Sequence[bytes]) -> bytes:
+    """The guest's input for one block, as the node frames it: (source, payload) of each message first."""
+    framed = [_encode_source(source) + payload for source, payload in messages]
+    return _frame(framed) + _frame(transactions)
+
+
+def _frame(items: Sequence[bytes]) -> bytes:
+    parts = [struct.pack("<I", len(items))]
+    for item in items:
+        parts += (struct.pack("<I", len(item)), item)
+    return b"".join(parts)
+
+
+def _encode_source(source: Endpoint) -> bytes:
+    if isinstance(source, ChainEndpoint):
+        return struct.pack("<B32sI", source.WIRE_TAG, bytes(32), source.chain)
+    return struct.pack("<B32sI", source.WIRE_TAG, source.module, source.chain)
 
 
 def decode_output(output: bytes) -> BlockResult:
-    """Codes of a block."""
-    raise NotImplementedError
+    """A code for each message and transaction of the block. Raises DecodeError."""
+    messages, position = _codes(output, 0)
+    transactions, position = _codes(output, position)
+    if position != len(output):
+        raise DecodeError("bytes after a block's codes")
+    return BlockResult(messages=messages, transactions=transactions)
+
+
+def _codes(output: bytes, position: int) -> tuple[tuple[Code, ...], int]:
+    if len(output) < position + 4:
+        raise DecodeError("a block's output ends early")
+    start = position + 4
+    end = start + int.from_bytes(output[position:start], "little")
+    if len(output) < end:
+        raise DecodeError("a block's output ends early")
+    try:
+        return tuple(map(Code, output[start:end])), end
+    except ValueError:
+        raise DecodeError("a block's output has an unknown code") from None
+
+
+# --- state
 
 
 def account_key(account: PublicKey) -> bytes:
     """Raw state key of an account."""
-    raise NotImplementedError
+    return b"a" + account
 
 
 def decode_account(value: bytes | None) -> Account:
-    """An account; absent is empty."""
-    raise NotImplementedError
+    """An account; absent is empty. Raises DecodeError."""
+    if value is None:
+        return Account(balance=Amount(0), nonce=Nonce(0))
+    if len(value) != _ACCOUNT.size:
+        raise DecodeError(f"an account of {len(value)} bytes")
+    balance, nonce = _ACCOUNT.unpack(value)
+    return Account(balance=assets.decode_amount(balance), nonce=Nonce(nonce))
 
 
 def value_key(owner: PublicKey, key: bytes) -> bytes:
-    """Raw state key of what `owner` put under `key`."""
-    raise NotImplementedError
+    """Raw state key of what `owner` put under `key`; the value is stored as it is."""
+    return b"k" + owner + key
+
+
+def locked_key() -> bytes:
+    """Raw state key of the units locked here because they exist as an asset; an amount."""
+    return b"e"
+
+
+def export_key(number: int) -> bytes:
+    """Raw state key of an export; numbers count from 0."""
+    return b"x" + struct.pack("<Q", number)
+
+
+def decode_export(value: bytes) -> ExportRecord:
+    """An export's record. Raises DecodeError."""
+    if len(value) != 49 or value[48] not in set(ExportState):
+        raise DecodeError("not an export's record")
+    return ExportRecord(
+        account=PublicKey(value[:32]),
+        amount=assets.decode_amount(value[32:48]),
+        state=ExportState(value[48]),
+    )
+
+
+def native_asset(chain: ChainId) -> bytes:
+    """Id in `assets` of this chain's own units. Raises ValueError for the relay chain, which has none."""
+    if chain == RELAY_CHAIN:
+        raise ValueError("the relay chain is not an agora")
+    return assets.chain_asset_id(chain, NATIVE_SALT)
+
+
+def _exact(value: bytes) -> bytes:
+    if len(value) != 32:
+        raise ValueError(f"{len(value)} bytes where 32 are due")
+    return value
+
+
+def _amount(amount: Amount) -> bytes:
+    if not 0 <= amount < 1 << 128:
+        raise ValueError(f"{amount} is not an unsigned 128-bit amount")
+    return amount.to_bytes(16, "little")
