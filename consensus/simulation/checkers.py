@@ -1,0 +1,235 @@
+"""The invariants I1 to I6 of CONSENSUS.md section 22, watched from outside the engines.
+
+The world reports what honest nodes put on the wire, what they finalise and what they hold; nothing here asks
+an engine. I7 in its weak form, that everybody reaches the target once the network is stable, is `liveness`.
+A violation is recorded, never raised: the run goes on, so that one sees all that a fault breaks.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from consensus.agreement.events import Finalized
+from consensus.agreement.messages import (
+    AmnesiaReply,
+    Certificate,
+    CertificateType,
+    Chain,
+    Group,
+    Header,
+    Kind,
+    Message,
+    Proposal,
+    Vote,
+    block_hash,
+    payload_root,
+)
+from consensus.primitives.ids import ZERO_HASH, Hash, Signature, View
+from consensus.simulation.application import VALID_MARK, state_after
+from consensus.simulation.disk import Journal
+from consensus.simulation.reference import Rulebook, SignedVote, offence_of
+
+MAX_REPORTED: Final = 20  # violations of one run
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One invariant broken: which, when (virtual microseconds), by whom, and how."""
+
+    invariant: str
+    time_us: int
+    node: int
+    text: str
+
+
+@dataclass(slots=True)
+class ViewRecord:
+    """What honest nodes hold certificates for in one view."""
+
+    certified: set[Hash] = field(default_factory=set)
+    final: set[Hash] = field(default_factory=set)
+    skipped: bool = False
+
+
+class Checkers:
+    """Collects what the world reports and notes each broken invariant once."""
+
+    def __init__(
+        self,
+        *,
+        rules: Rulebook,
+        genesis: Header,
+        honest: frozenset[int],
+        journals: Mapping[int, Journal],
+        now_us: Callable[[], int],
+    ) -> None:
+        self.violations: list[Violation] = []
+        self.chain: list[Hash] = [block_hash(genesis)]  # final blocks by height, as the first node had them
+        self._headers: dict[Hash, Header] = {self.chain[0]: genesis}
+        self._states: dict[Hash, Hash] = {self.chain[0]: state_after(genesis, b"")}
+        self._rules = rules
+        self._honest = honest
+        self._journals = journals
+        self._now_us = now_us
+        self._reached: dict[int, int] = {}
+        self._wire: dict[tuple[int, View], set[SignedVote]] = {}
+        self._views: dict[View, ViewRecord] = {}
+        self._seen: dict[int, object] = {}  # by id, and kept, so that no id comes twice
+        self._reported: set[tuple[str, int, str]] = set()
+
+    # --- what the world reports
+
+    def sent(self, node: int, message: Message) -> None:
+        """An honest node puts a message on the wire."""
+        if isinstance(message, Vote):
+            self._vote_sent(node, message)
+        elif isinstance(message, Proposal):
+            if message.header.proposer == node and not self._was_seen(message):
+                header = message.header
+                vote = (Kind.PROPOSE, block_hash(header), ZERO_HASH)
+                self._signed(node, header.view, vote, message.leader_sig)
+            if message.vote is not None:
+                self._vote_sent(node, message.vote)
+            for certificate in message.support:
+                self.held(node, certificate)
+        elif isinstance(message, Certificate):
+            self.held(node, message)
+        elif isinstance(message, AmnesiaReply) and message.certificate is not None:
+            self.held(node, message.certificate)
+        elif isinstance(message, Chain) and message.proof is not None and message.blocks:
+            self.held(node, message.proof.certificate)
+
+    def held(self, node: int, certificate: Certificate) -> None:
+        """An honest node holds a certificate and acts on it: I5, and through it I3."""
+        if self._was_seen(certificate):
+            return
+        fault = self._rules.certificate_fault(certificate)
+        if fault is not None:
+            self._violated("I5", node, f"an invalid certificate of view {certificate.view}: {fault}")
+            return
+        for group in certificate.groups:
+            self._check_signers(node, certificate.view, group)
+        record = self._views.setdefault(certificate.view, ViewRecord())
+        if certificate.ctype == CertificateType.SKIP:
+            record.skipped = True
+        else:
+            record.certified.add(certificate.block)
+            if certificate.ctype in (CertificateType.FINAL, CertificateType.FAST_FINAL):
+                record.final.add(certificate.block)
+        if record.final and (record.skipped or len(record.certified) > 1):
+            certified = sorted(block.hex()[:8] for block in record.certified)
+            skip = " and a SkipCert" if record.skipped else ""
+            self._violated("I3", node, f"view {certificate.view}: final beside {certified}{skip}")
+
+    def finalized(self, node: int, block: Finalized) -> None:
+        """An honest node hands a final block to its application: I1, I2, I5."""
+        header, name = block.header, block.block_hash
+        expected = self._reached.get(node, 0) + 1
+        if header.height != expected:
+            self._violated("I1", node, f"finalised height {header.height} where {expected} was next")
+        self._reached[node] = header.height
+        if header.height < len(self.chain):
+            if self.chain[header.height] != name:
+                other = self.chain[header.height].hex()[:8]
+                self._violated("I1", node, f"height {header.height}: {name.hex()[:8]} and {other} are final")
+                return
+        elif header.height == len(self.chain):
+            self._check_block(node, block)
+            self.chain.append(name)
+        fault = None if self._was_seen(block.proof) else self._rules.proof_fault(header, block.proof)
+        if fault is not None:
+            self._violated("I5", node, f"the proof of height {header.height} is not valid: {fault}")
+            return
+        self.held(node, block.proof.certificate)
+
+    def restarted(self, node: int, final_height: int) -> None:
+        """A process starts with a store that ends at `final_height`."""
+        self._reached[node] = final_height
+
+    def accused(self, node: int, signer: int, how: str) -> None:
+        """An honest node holds what it takes for proof against `signer`, wrongly (I8)."""
+        self._violated("I8", node, f"accuses validator {signer} {how}")
+
+    def liveness(self, heights: Iterable[tuple[int, int]], target: int, why: str) -> None:
+        """The run is over: every (node, final height) given must have reached the target."""
+        for node, height in heights:
+            if height < target:
+                self._violated("LIVENESS", node, f"final height {height} of {target}: {why}")
+
+    # --- the invariants
+
+    def _vote_sent(self, node: int, vote: Vote) -> None:
+        if vote.signer == node and not self._was_seen(vote):
+            self._signed(node, vote.view, (vote.kind, vote.block, vote.aux), vote.sig)
+            if vote.justification is not None:
+                for group in vote.justification.groups:
+                    self._check_signers(node, vote.view, group)
+
+    def _signed(self, node: int, view: View, vote: SignedVote, sig: Signature) -> None:
+        """A signature of an honest node leaves it: I4 and I6, once for each."""
+        known = self._wire.setdefault((node, view), set())
+        if vote in known:
+            return
+        kind, block, aux = vote
+        label = f"{Kind(kind).name} {block.hex()[:8]} in view {view}"
+        if not self._rules.signed(node, kind, view, block, aux, sig):
+            self._violated("I4", node, f"sent {label} with a signature that is not its own")
+        for other in sorted(known):
+            offence = offence_of(vote, other)
+            if offence is not None:
+                earlier = f"{Kind(other[0]).name} {other[1].hex()[:8]}"
+                self._violated("I4", node, f"{offence}: {label} after {earlier}")
+        journal = self._journals[node]
+        if not journal.holds_vote((kind, view, block, aux)):
+            self._violated("I6", node, f"{label} left before its record was durable")
+        if kind in (Kind.PROPOSE, Kind.NOTARIZE, Kind.NFALL) and not journal.holds_block(block, view):
+            self._violated("I6", node, f"{label} left before the block's body was durable")
+        known.add(vote)
+
+    def _check_signers(self, node: int, view: View, group: Group) -> None:
+        """Every honest signature in a group must have left its signer, or leave it right now (I5, I6)."""
+        vote = (group.kind, group.block, group.aux)
+        for signer, sig in zip(self._rules.signers(group), group.sigs, strict=True):
+            if signer not in self._honest or vote in self._wire.get((signer, view), ()):
+                continue
+            if signer == node:
+                self._signed(node, view, vote, sig)
+            else:
+                text = f"a signature of {signer} in view {view} that never left it"
+                self._violated("I5", node, text)
+
+    def _check_block(self, node: int, block: Finalized) -> None:
+        """I2 for a block that is final for the first time anywhere."""
+        header, parent_hash = block.header, self.chain[-1]
+        parent = self._headers[parent_hash]
+        leader = self._rules.validators.leader(header.view)
+        faults = {
+            "its hash is another": block_hash(header) != block.block_hash,
+            "its parent is not the final block below": header.parent_hash != parent_hash,
+            "its view does not follow its parent's": not header.parent_view == parent.view < header.view,
+            "its proposer does not lead its view": header.proposer != leader,
+            "its time precedes its parent's": header.time_ms < parent.time_ms,
+            "its payload is another": header.payload_root != payload_root(block.payload),
+            "its payload is invalid": not block.payload.startswith(VALID_MARK),
+            "its state root is not its parent's post-state": header.state_root != self._states[parent_hash],
+            "it names another validator set": header.validators_hash != parent.validators_hash,
+        }
+        for text, broken in faults.items():
+            if broken:
+                self._violated("I2", node, f"final block of height {header.height}: {text}")
+        self._headers[block.block_hash] = header
+        self._states[block.block_hash] = state_after(header, block.payload)
+
+    # --- bookkeeping
+
+    def _was_seen(self, item: object) -> bool:
+        """Whether this very object was looked at: messages are immutable and travel by reference."""
+        if id(item) in self._seen:
+            return True
+        self._seen[id(item)] = item
+        return False
+
+    def _violated(self, invariant: str, node: int, text: str) -> None:
+        if len(self.violations) < MAX_REPORTED and (invariant, node, text) not in self._reported:
+            self._reported.add((invariant, node, text))
+            self.violations.append(Violation(invariant, self._now_us(), node, text))
