@@ -64,9 +64,7 @@ class World:
         self,
         scenario: Scenario,
         *,
-        make_gate: NO_DISK: Final = DiskPlan(sync_least_us=0, sync_most_us=0)  # an observer writes no journal
-
-GateFactory = SigningGate,
+        make_gate: GateFactory = SigningGate,
         node_class: type[Node] = Node,
         keep_trace: bool = False,
     ) -> None:
