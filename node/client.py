@@ -1,0 +1,302 @@
+"""A typed client of a node's JSON-RPC: for the command line, bench and anybody's scripts.
+
+    async with RpcClient("http://127.0.0.1:7800") as client:
+        status = await client.status()
+
+Asking again is always safe: reads change nothing, and a transaction has the same bytes, hence the same hash and
+nonce, however often it is submitted. So a request that met a broken connection is repeated until
+`patience_s` is over. An answer of the node that says no is `RpcError`; no answer at all is `RpcUnreachable`.
+"""
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+import trio
+import trio_websocket
+
+from consensus.primitives.errors import DecodeError, UserError
+from consensus.primitives.ids import ChainId, Hash, Height, ModuleId, PublicKey
+from node.api import (
+    AccountReport,
+    BlockReport,
+    BlockTrace,
+    ChainReport,
+    ChainTransactionReport,
+    EnclaveReport,
+    NodeStatus,
+    Stage,
+    StateReport,
+    SubmitResult,
+    TracePage,
+    TransactionReport,
+    ValidatorReport,
+)
+from node.rpc.json_form import from_json
+
+T = TypeVar("T")
+REQUEST_TIMEOUT_S: Final = 30.0
+RETRY_INTERVAL_S: Final = 0.05
+FINALITY_BUFFER: Final = 1024 * 1024  # bytes of one notification; far above any
+
+
+class RpcError(UserError):
+    """The node refused or could not answer; the text is its sentence. `code` is JSON-RPC's."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code: Final = code
+
+
+class RpcUnreachable(UserError):
+    """Nobody answered at the address as a Phalanx node would."""
+
+
+class RpcClient:
+    """One node's JSON-RPC over a pool of kept connections. Use as an async context manager."""
+
+    def __init__(self, url: str, *, timeout_s: float = REQUEST_TIMEOUT_S, patience_s: float = 0.0) -> None:
+        """
+        url: `http://host:port` (a path or trailing slash is not needed).
+        timeout_s: for one answer, added to the time that a question itself may wait.
+        patience_s: how long a request is repeated while the node can not be reached.
+        """
+        self.url: Final = _base_url(url)
+        self._timeout_s: Final = timeout_s
+        self._patience_s: Final = patience_s
+        self._numbers: Final = itertools.count(1)
+        limits = httpx.Limits(max_connections=256, max_keepalive_connections=256, keepalive_expiry=60)
+        self._http: Final = httpx.AsyncClient(limits=limits, timeout=timeout_s, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    # --- the protocol
+
+    async def call(self, method: str, params: dict[str, Any] | None = None, *, wait_s: float = 0.0) -> Any:
+        """The raw JSON result of one call. `wait_s`: how long the node itself may take to answer."""
+        number = next(self._numbers)
+        request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}
+        answer = await self._post(request, wait_s)
+        if not isinstance(answer, dict) or answer.get("id") not in (number, None):
+            raise RpcUnreachable(f"{self.url} does not speak Phalanx JSON-RPC; check the address")
+        return self._result(answer)
+
+    async def batch(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
+        """Raw results of many calls in one request, in order; an RpcError stands in a failed one's place."""
+        numbers = [next(self._numbers) for _ in calls]
+        requests = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            for number, (method, params) in zip(numbers, calls, strict=True)
+        ]
+        answers = await self._post(requests, 0.0)
+        if isinstance(answers, dict):
+            self._result(answers)  # an error of the whole batch
+        by_number = {each.get("id"): each for each in answers if isinstance(each, dict)}
+        results: list[Any] = []
+        for number in numbers:
+            try:
+                results.append(self._result(by_number.get(number, {})))
+            except RpcError as error:
+                results.append(error)
+        return results
+
+    def _result(self, answer: dict[str, Any]) -> Any:
+        error = answer.get("error")
+        if isinstance(error, dict):
+            raise RpcError(int(error.get("code", 0)), str(error.get("message", "the node gave no reason")))
+        if "result" not in answer:
+            raise RpcUnreachable(f"{self.url} does not speak Phalanx JSON-RPC; check the address")
+        return answer["result"]
+
+    async def _post(self, body: Any, wait_s: float) -> Any:
+        content = json.dumps(body, separators=(",", ":")).encode()
+        give_up = trio.current_time() + self._patience_s
+        while True:
+            try:
+                response = await self._http.post(
+                    f"{self.url}/rpc",
+                    content=content,
+                    headers={"content-type": "application/json"},
+                    timeout=self._timeout_s + wait_s,
+                )
+                break
+            except httpx.TimeoutException:
+                raise RpcUnreachable(
+                    f"{self.url} did not answer within {self._timeout_s + wait_s:g} s; is the node overloaded?"
+                ) from None
+            except httpx.HTTPError as error:
+                if trio.current_time() >= give_up:
+                    raise RpcUnreachable(
+                        f"no node answers at {self.url} ({error or type(error).__name__}); is it running?"
+                    ) from None
+                await trio.sleep(RETRY_INTERVAL_S)
+        try:
+            return response.json()
+        except ValueError:
+            raise RpcUnreachable(
+                f"{self.url} answered with HTTP status {response.status_code} and no JSON; check the address"
+            ) from None
+
+    async def _ask(self, kind: type[T], method: str, **params: Any) -> T:
+        return self._read(kind, await self.call(method, params))
+
+    async def _ask_list(self, kind: type[T], method: str, **params: Any) -> list[T]:
+        raw = await self.call(method, params)
+        if not isinstance(raw, list):
+            raise RpcUnreachable(f"{self.url} answered {method} in an unknown form; do the versions differ?")
+        return [self._read(kind, each) for each in raw]
+
+    def _read(self, kind: type[T], raw: Any) -> T:
+        try:
+            return from_json(kind, raw)
+        except DecodeError as error:
+            raise RpcUnreachable(
+                f"{self.url} answered in an unknown form ({error}); do versions differ?"
+            ) from None
+
+    # --- the relay chain
+
+    async def status(self) -> NodeStatus:
+        """Where the node stands."""
+        return await self._ask(NodeStatus, "status")
+
+    async def submit(self, transactions: Sequence[bytes]) -> list[SubmitResult]:
+        """Offer relay transactions to the mempool; one result each, in order."""
+        return await self._ask_list(SubmitResult, "submit", transactions=[raw.hex() for raw in transactions])
+
+    async def receipt(
+        self, tx_hash: Hash, *, wait: Stage | None = None, timeout_s: float = 0.0
+    ) -> TransactionReport:
+        """A transaction's report; with `wait`, once it reached that stage or `timeout_s` is over."""
+        params = {
+            "hash": tx_hash.hex(),
+            "wait": None if wait is None else str(wait),
+            "timeout_ms": round(timeout_s * 1000),
+        }
+        return self._read(TransactionReport, await self.call("receipt", params, wait_s=timeout_s))
+
+    async def receipts(self, hashes: Sequence[Hash]) -> list[TransactionReport]:
+        """Reports of many transactions, at once."""
+        return await self._ask_list(TransactionReport, "receipts", hashes=[each.hex() for each in hashes])
+
+    async def receipt_proof(self, tx_hash: Hash) -> bytes:
+        """The self-contained proof of a receipt."""
+        raw = await self.call("receipt_proof", {"hash": tx_hash.hex()})
+        return bytes.fromhex(raw["proof"])
+
+    async def account(self, account: PublicKey) -> AccountReport:
+        """Balance and next nonce in final state."""
+        return await self._ask(AccountReport, "account", account=account.hex())
+
+    async def state(self, key: Hash, *, prove: bool = False) -> StateReport:
+        """One leaf of the relay chain's state, by tree key."""
+        return await self._ask(StateReport, "state", key=key.hex(), prove=prove)
+
+    async def block(self, *, height: Height | None = None, block_hash: Hash | None = None) -> BlockReport:
+        """A final block by height or by hash."""
+        if block_hash is not None:
+            return await self._ask(BlockReport, "block", hash=block_hash.hex())
+        return await self._ask(BlockReport, "block", height=height)
+
+    async def validators(self) -> list[ValidatorReport]:
+        """The epoch's validator set."""
+        return await self._ask_list(ValidatorReport, "validators")
+
+    async def trace(self, after: Height, limit: int = 1000) -> TracePage:
+        """Latency records of final blocks above `after`."""
+        return await self._ask(TracePage, "trace", after=after, limit=limit)
+
+    # --- consumer chains
+
+    async def chains(self) -> list[ChainReport]:
+        """Every consumer chain."""
+        return await self._ask_list(ChainReport, "chains")
+
+    async def chain(self, chain: ChainId) -> ChainReport:
+        """One consumer chain."""
+        return await self._ask(ChainReport, "chain", chain=chain)
+
+    async def chain_submit(self, chain: ChainId, transactions: Sequence[bytes]) -> list[SubmitResult]:
+        """Offer transactions to a consumer chain, at a node that collates it."""
+        raw = [each.hex() for each in transactions]
+        return await self._ask_list(SubmitResult, "chain_submit", chain=chain, transactions=raw)
+
+    async def chain_receipts(self, chain: ChainId, hashes: Sequence[Hash]) -> list[ChainTransactionReport]:
+        """Stages of consumer-chain transactions, at a node that collates it."""
+        raw = [each.hex() for each in hashes]
+        return await self._ask_list(ChainTransactionReport, "chain_receipts", chain=chain, hashes=raw)
+
+    async def chain_state(self, chain: ChainId, key: bytes, *, prove: bool = False) -> StateReport:
+        """A raw key of a consumer chain's state."""
+        return await self._ask(StateReport, "chain_state", chain=chain, key=key.hex(), prove=prove)
+
+    # --- enclaves
+
+    async def enclaves(self) -> list[EnclaveReport]:
+        """Every deployed module."""
+        return await self._ask_list(EnclaveReport, "enclaves")
+
+    async def enclave(self, module: ModuleId) -> EnclaveReport:
+        """One module."""
+        return await self._ask(EnclaveReport, "enclave", module=module.hex())
+
+    async def enclave_state(
+        self, module: ModuleId, chain: ChainId, key: bytes, *, prove: bool = False
+    ) -> StateReport:
+        """A raw key of the instance (module, chain)."""
+        return await self._ask(
+            StateReport, "enclave_state", module=module.hex(), chain=chain, key=key.hex(), prove=prove
+        )
+
+    # --- subscription
+
+    @asynccontextmanager
+    async def finality(self) -> AsyncIterator[AsyncIterator[BlockTrace]]:
+        """Blocks as they become final, from now on.
+
+        Iterating raises RpcUnreachable with the reason when the node ends the subscription, for one because
+        this subscriber was too slow.
+        """
+        address = "ws" + self.url.removeprefix("http") + "/ws"
+        try:
+            async with trio_websocket.open_websocket_url(address, max_message_size=FINALITY_BUFFER) as socket:
+                request = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"topic": "finality"}}
+                await socket.send_message(json.dumps(request))
+                self._result(json.loads(await socket.get_message()))
+                yield self._notifications(socket)
+        except (OSError, trio_websocket.HandshakeError, trio_websocket.ConnectionRejected) as error:
+            raise RpcUnreachable(f"no node answers at {address} ({error})") from None
+
+    async def _notifications(self, socket: trio_websocket.WebSocketConnection) -> AsyncIterator[BlockTrace]:
+        while True:
+            try:
+                message = json.loads(await socket.get_message())
+            except trio_websocket.ConnectionClosed as closed:
+                reason = closed.reason.reason if closed.reason else "the connection broke"
+                raise RpcUnreachable(f"the subscription at {self.url} ended: {reason}") from None
+            yield self._read(BlockTrace, message["params"])
+
+
+def ask(url: str, question: Callable[[RpcClient], Awaitable[T]], *, patience_s: float = 0.0) -> T:
+    """Run one question to its end, from code that is not async: `ask(url, lambda c: c.status())`."""
+
+    async def run() -> T:
+        async with RpcClient(url, patience_s=patience_s) as client:
+            return await question(client)
+
+    return trio.run(run)
+
+
+def _base_url(url: str) -> str:
+    text = url if "://" in url else f"http://{url}"
+    return text.rstrip("/").removesuffix("/rpc")
