@@ -1,9 +1,9 @@
 """One authenticated connection: its reader, its writer, its heartbeat, and how it ends.
 
-A frame costs no channel hop and no task switch of ours: `send` puts it into the outbox and, when the
-writer is idle, seals and writes it at once in the caller's turn (lane CONSENSUS), or wakes the writer, which
-then takes all that has gathered by the time it runs (the other lanes, where throughput is worth more than
-20 µs). The reader hands each frame to `receive` and reads no further until that returns.
+A frame costs no channel hop: `send` puts it into the outbox and, when the writer is idle, either seals and
+writes it at once in the caller's turn (lanes CONSENSUS and BLOCKS: saves a third of the round trip) or wakes
+the writer, which takes all that has gathered by the time it runs (the other lanes, where throughput is
+worth more than 30 µs). The reader hands each frame to `receive` and reads no further until that returns.
 
 A connection ends with a reason (a short sentence for the log) exactly once; `RemoteFault` also asks
 for a ban.
@@ -87,7 +87,7 @@ class Connection:
             return False
         counters.sent_frames += 1
         counters.sent_bytes += len(payload)
-        self._flush(at_once=lane is Lane.CONSENSUS)
+        self._flush(at_once=lane <= Lane.BLOCKS)
         return True
 
     def close(self, reason: str, *, misbehaved: bool = False) -> None:

@@ -125,7 +125,7 @@ class Transport:
         return self._address
 
     def send(self, peer: PeerId, lane: Lane, payload: bytes) -> bool:
-        """Queue one frame, or send it at once if nothing is queued. Never blocks.
+        """Queue one frame (or write it at once: CONSENSUS and BLOCKS, if nothing is queued). Never blocks.
 
         False (and counted as dropped) if the peer is not connected or the lane is full; a full CONSENSUS
         lane also disconnects the peer. Raises `ValueError` on a frame over the lane's `frame_bytes`, which no
