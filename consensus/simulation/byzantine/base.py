@@ -48,7 +48,7 @@ class Seat:
         """A vote with this validator's signature, allowed or not."""
         sig = self.signature(kind, view, block, aux)
         return Vote(
-            kind=kind,
+            kind=int(kind),
             epoch=self.epoch,
             view=view,
             block=block,

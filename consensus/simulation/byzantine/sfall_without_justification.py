@@ -66,7 +66,7 @@ class SfallWithoutJustification(Behaviour):
         bitmap[seat.index // 8] |= 1 << seat.index % 8
         groups = tuple(
             Group(
-                kind=kind,
+                kind=int(kind),
                 block=named,
                 aux=ZERO_HASH,
                 bitmap=bytes(bitmap),
