@@ -112,7 +112,7 @@ class SigningGate:
         if refused is not None:
             raise SigningRefused(f"{Kind(kind).name} in view {view}: {refused}")
         sig = self._sign(sign_bytes(self._chain_id_hash, kind, self.epoch, view, block, aux))
-        record = SignedRecord(kind=kind, epoch=self.epoch, view=view, block=block, aux=aux, sig=sig)
+        record = SignedRecord(kind=int(kind), epoch=self.epoch, view=view, block=block, aux=aux, sig=sig)
         self._remember(record)
         return record
 
