@@ -1,0 +1,290 @@
+"""Executes relay blocks as soon as their body is known, parent first (DESIGN.md sections 3 and 4).
+
+A light block (few transactions, no guest) is executed in the loop: it takes less than a hop to a thread
+would. A heavy one goes to the one execution thread, in order. Results of blocks that are not yet durable are
+kept by hash, a bounded number of them: the engine keeps at most 256 final blocks unpersisted, and only
+children of executed blocks are ever validated.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from consensus.agreement.messages import Header
+from consensus.agreement.validators import ValidatorSet
+from consensus.primitives import crypto
+from consensus.primitives.errors import InvalidBlock
+from consensus.primitives.guest import GuestExecutor
+from consensus.primitives.ids import Hash, Height, PublicKey, Signature
+from consensus.primitives.tree import NodeStore
+from consensus.relay.blocks import BlockLimits, CheckedPayload, check_payload
+from consensus.relay.ledger import Ledger
+from consensus.relay.registry import Registry
+from consensus.relay.transactions import CallEnclave, CheckedTransaction, DeployEnclave, RegisterChain
+from consensus.relay.transition import BlockContext, BlockResult, apply_block
+from node.state_nodes import NodeOverlay
+
+LIGHT_WEIGHT: Final = (
+    800  # microseconds on the reference machine: below it, a thread costs more than it saves
+)
+LIGHT_BYTES: Final = 4 * 1024
+VERIFIED_CACHE: Final = 8_192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """A block and what it did. `checked` and `result` are None for where this process started from."""
+
+    hash: Hash
+    header: Header
+    post_root: Hash
+    calls_waiting: int  # messages that the next block delivers to instances
+    checked: CheckedPayload | None = None
+    result: BlockResult | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """One block on its way: `answer` tells the engine, `then` is called once it is executed."""
+
+    hash: Hash
+    header: Header
+    payload: bytes
+    trusted: bool  # final: more than F honest validators have checked it
+    answers: list[Callable[[bool, str], None]]
+
+
+class SignatureCache:
+    """Attestations are checked when they arrive and again when a block carries them: the second is free."""
+
+    def __init__(self) -> None:
+        self._good: dict[tuple[PublicKey, bytes, Signature], None] = {}
+
+    def verify(self, key: PublicKey, message: bytes, signature: Signature) -> bool:
+        """`crypto.verify`, remembering what was good."""
+        entry = (key, message, signature)
+        if entry in self._good:
+            return True
+        if not crypto.verify(key, message, signature):
+            return False
+        if len(self._good) >= VERIFIED_CACHE:
+            self._good.pop(next(iter(self._good)), None)
+        self._good[entry] = None
+        return True
+
+
+class Executor:
+    """Validates and executes. All methods but `run` are called in the trio loop and never block."""
+
+    def __init__(
+        self,
+        *,
+        chain_id_hash: Hash,
+        limits: BlockLimits,
+        validators: ValidatorSet,
+        store: NodeStore,
+        guests: GuestExecutor,
+        known: Callable[[Hash], CheckedTransaction | None],
+        start: Executed,
+    ) -> None:
+        self.nodes: Final = NodeOverlay(store)
+        self.signatures: Final = SignatureCache()
+        self.tip = start  # highest executed block of the final chain
+        self.inline = 0
+        self.threaded = 0
+        self._chain_id_hash = chain_id_hash
+        self._limits = limits
+        self._validators = validators
+        self._guests = guests
+        self._known = known
+        self._done: dict[Hash, Executed] = {start.hash: start}
+        self._jobs: dict[Hash, _Job] = {}
+        self._waiting: dict[Hash, list[Callable[[], None]]] = {}  # parent → what its execution lets go on
+        self._invalid: dict[Hash, str] = {}
+        self._heavy: deque[_Job] = deque()
+        self._more = trio.Event()
+
+    # --- questions
+
+    def executed(self, block: Hash) -> Executed | None:
+        """The result of a block, once there is one."""
+        return self._done.get(block)
+
+    def when_executed(self, block: Hash, action: Callable[[], None]) -> None:
+        """Call `action` once `block` is executed, at once if it is."""
+        if block in self._done:
+            action()
+        else:
+            self._waiting.setdefault(block, []).append(action)
+
+    # --- work
+
+    def validate(
+        self, block: Hash, header: Header, payload: bytes, answer: Callable[[bool, str], None]
+    ) -> None:
+        """Check a proposed block, and the state root it names for its parent; then execute it as well.
+
+        `answer(valid, reason)` is called in this call if the work is light, else later.
+        """
+        if block in self._done:
+            answer(True, "")
+        elif block in self._invalid:
+            answer(False, self._invalid[block])
+        elif block in self._jobs:
+            self._jobs[block].answers.append(answer)
+        else:
+            self._submit(_Job(block, header, payload, False, [answer]))
+
+    def execute(self, block: Hash, header: Header, payload: bytes) -> None:
+        """Execute a final block, unless that has been done or is under way."""
+        if block not in self._done and block not in self._jobs:
+            self._submit(_Job(block, header, payload, True, []))
+
+    def discard_below(self, height: Height, keep: Callable[[Hash], bool]) -> None:
+        """Forget blocks at or below `height` except those to `keep`: durable ones and abandoned forks."""
+        for name, each in list(self._done.items()):
+            if each.header.height <= height and name != self.tip.hash and not keep(name):
+                self._release(each)
+                del self._done[name]
+        for parent in [name for name in self._waiting if name not in self._jobs and name not in self._done]:
+            if len(self._waiting) > 64:
+                del self._waiting[parent]
+        while len(self._invalid) > 64:
+            del self._invalid[next(iter(self._invalid))]
+
+    def _release(self, each: Executed) -> None:
+        if each.result is not None:
+            self.nodes.release(each.result.new_nodes)
+
+    def _submit(self, job: _Job) -> None:
+        self._jobs[job.hash] = job
+        self.when_executed(job.header.parent_hash, lambda: self._begin(job))
+
+    def _begin(self, job: _Job) -> None:
+        parent = self._done[job.header.parent_hash]
+        if len(job.payload) <= LIGHT_BYTES and not parent.calls_waiting and not self._heavy:
+            try:
+                checked = self._check(job, parent)
+            except InvalidBlock as error:
+                self._reject(job, str(error))
+                return
+            if _is_light(checked):
+                self.inline += 1
+                self._accept(job)  # the vote first: executing the block is not what it waits for
+                self._finish(job, self._run(job, parent, checked))
+                return
+        self._heavy.append(job)
+        self._more.set()
+
+    async def run(self) -> None:
+        """Execute heavy blocks, one after the other, in a thread. Ends only by cancellation or a fault."""
+        limiter = trio.CapacityLimiter(1)
+        while True:
+            while not self._heavy:
+                self._more = trio.Event()
+                await self._more.wait()
+            job = self._heavy[0]
+            parent = self._done[job.header.parent_hash]
+            self.threaded += 1
+            try:
+                checked = await trio.to_thread.run_sync(self._check, job, parent, limiter=limiter)
+                self._accept(job)
+                done = await trio.to_thread.run_sync(self._run, job, parent, checked, limiter=limiter)
+            except InvalidBlock as error:
+                self._heavy.popleft()
+                self._reject(job, str(error))
+                continue
+            self._heavy.popleft()
+            self._finish(job, done)
+
+    def _check(self, job: _Job, parent: Executed) -> CheckedPayload:
+        if job.header.state_root != parent.post_root:
+            raise InvalidBlock(
+                f"the state root {job.header.state_root.hex()[:16]} is not the parent's {parent.post_root.hex()[:16]}"
+            )
+        verify = _trusted if job.trusted else crypto.verify
+        checked = check_payload(job.payload, self._limits, self._known, verify)
+        if job.header.tx_count != len(checked.transactions):
+            raise InvalidBlock("the header's tx_count is not the payload's")
+        return checked
+
+    def _run(self, job: _Job, parent: Executed, checked: CheckedPayload) -> Executed:
+        header = job.header
+        context = BlockContext(
+            chain_id_hash=self._chain_id_hash,
+            height=header.height,
+            time_ms=header.time_ms,
+            epoch=header.epoch,
+            parent_hash=header.parent_hash,
+            proposer=header.proposer,
+            validators=self._validators,
+            verify=self.signatures.verify,
+        )
+        result = apply_block(parent.post_root, context, checked, self.nodes, self._guests)
+        return Executed(
+            hash=job.hash,
+            header=header,
+            post_root=result.post_root,
+            calls_waiting=_calls_waiting(result, self.nodes),
+            checked=checked,
+            result=result,
+        )
+
+    def _accept(self, job: _Job) -> None:
+        answers, job.answers = job.answers, []
+        for answer in answers:
+            answer(True, "")
+
+    def _reject(self, job: _Job, reason: str) -> None:
+        del self._jobs[job.hash]
+        if job.trusted:
+            raise RuntimeError(
+                f"block {job.hash.hex()} at height {job.header.height} is final but invalid: {reason}"
+            )
+        self._invalid[job.hash] = reason
+        for answer in job.answers:
+            answer(False, reason)
+
+    def _finish(self, job: _Job, done: Executed) -> None:
+        if done.result is not None:
+            self.nodes.hold(done.result.new_nodes)
+        self._done[job.hash] = done
+        del self._jobs[job.hash]
+        self._accept(job)  # who asked while it was being executed
+        for action in self._waiting.pop(job.hash, ()):
+            action()
+
+
+def _trusted(key: PublicKey, message: bytes, signature: Signature) -> bool:
+    return True
+
+
+def _is_light(checked: CheckedPayload) -> bool:
+    return (
+        checked.weight <= LIGHT_WEIGHT
+        and not checked.candidates
+        and not any(
+            isinstance(each.body.action, CallEnclave | DeployEnclave | RegisterChain)
+            for each in checked.transactions
+        )
+    )
+
+
+def _calls_waiting(result: BlockResult, nodes: NodeStore) -> int:
+    overlay = _ResultNodes(result, nodes)
+    return Registry(Ledger(overlay, result.post_root)).lanes.deliveries_waiting()
+
+
+class _ResultNodes:
+    """A result's nodes over those it was built on, before they are held."""
+
+    def __init__(self, result: BlockResult, nodes: NodeStore) -> None:
+        self._new = result.new_nodes
+        self._nodes = nodes
+
+    def get(self, node_hash: Hash, /) -> bytes:
+        node = self._new.get(node_hash)
+        return self._nodes.get(node_hash) if node is None else node

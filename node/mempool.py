@@ -1,0 +1,250 @@
+"""Relay transactions that wait for a block: each checked once, in nonce order per account, bounded.
+
+What admission promises: the bytes are well formed, signed, for this network, pay the fee floor, and by the
+newest executed state the sender can pay and the nonce is not used up. Whether it takes effect is decided by
+the block that carries it. `CheckedTransaction`s stay in a cache after they leave the pool, so that the
+signature of a transaction seen here is never checked again when a block brings it.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from consensus.primitives.errors import InvalidTransaction
+from consensus.primitives.ids import Hash, PublicKey
+from consensus.relay.ledger import AccountRecord, fuel_fee
+from consensus.relay.parameters import Parameters
+from consensus.relay.transactions import (
+    CallEnclave,
+    CheckedTransaction,
+    TopUpChain,
+    TransactionBody,
+    Transfer,
+    check_transaction,
+    transaction_hash,
+)
+
+INLINE_CHECKS: Final = 4  # signatures checked in the loop; a thread pays from half a millisecond of work
+CHECK_SLICE: Final = 64  # signatures a thread checks before others get their turn
+REPLACE_PERCENT: Final = 110  # of the old max_fee, to take over a nonce
+
+AccountOf = Callable[[PublicKey], AccountRecord]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MempoolLimits:
+    """Bounds of the pool."""
+
+    transactions: int = 50_000
+    bytes: int = 32 * 1024 * 1024
+    per_account: int = 10_000
+    cached: int = 100_000  # checked transactions remembered, in the pool or gone from it
+    cached_bytes: int = 48 * 1024 * 1024
+
+
+class CheckedCache:
+    """Checked transactions by hash, the most recent ones; read from threads too."""
+
+    def __init__(self, limits: MempoolLimits) -> None:
+        self._limits = limits
+        self._held: OrderedDict[Hash, CheckedTransaction] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, name: Hash) -> CheckedTransaction | None:
+        """The transaction, if it was checked lately."""
+        return self._held.get(name)
+
+    def add(self, checked: CheckedTransaction) -> None:
+        """Remember one; the oldest go."""
+        if checked.hash in self._held:
+            return
+        self._held[checked.hash] = checked
+        self._bytes += len(checked.raw)
+        while len(self._held) > self._limits.cached or self._bytes > self._limits.cached_bytes:
+            _, oldest = self._held.popitem(last=False)
+            self._bytes -= len(oldest.raw)
+
+
+class Mempool:
+    """The pool of one node. Not thread-safe; signature checks run in threads by themselves."""
+
+    def __init__(
+        self, chain_id_hash: Hash, parameters: Parameters, limits: MempoolLimits | None = None
+    ) -> None:
+        self.limits: Final = limits or MempoolLimits()
+        self.cache: Final = CheckedCache(self.limits)
+        self.bytes = 0
+        self.refused = 0
+        self._chain_id_hash = chain_id_hash
+        self._parameters = parameters
+        self._accounts: dict[PublicKey, dict[int, CheckedTransaction]] = {}
+        self._names: set[Hash] = set()
+        self._order: deque[PublicKey] = deque()  # senders, each once, in the order in which they get turns
+        self._limiter = trio.CapacityLimiter(1)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: Hash) -> bool:
+        return name in self._names
+
+    # --- the stateless check
+
+    async def check(self, raws: Sequence[bytes]) -> list[CheckedTransaction | InvalidTransaction]:
+        """Check form, network and signature of each, or say what is wrong with it."""
+        if len(raws) <= INLINE_CHECKS and sum(map(len, raws)) <= 64 * 1024:
+            return self._check_blocking(raws)
+        results: list[CheckedTransaction | InvalidTransaction] = []
+        for start in range(0, len(raws), CHECK_SLICE):
+            some = raws[start : start + CHECK_SLICE]
+            results += await trio.to_thread.run_sync(self._check_blocking, some, limiter=self._limiter)
+        return results
+
+    def _check_blocking(self, raws: Sequence[bytes]) -> list[CheckedTransaction | InvalidTransaction]:
+        results: list[CheckedTransaction | InvalidTransaction] = []
+        for raw in raws:
+            known = self.cache.get(transaction_hash(raw))
+            try:
+                results.append(known or check_transaction(raw, self._chain_id_hash))
+            except InvalidTransaction as error:
+                results.append(error)
+        return results
+
+    # --- admission
+
+    def admit(self, checked: CheckedTransaction, account_of: AccountOf) -> None:
+        """Take a checked transaction in. Raises InvalidTransaction with one sentence; then nothing changed.
+
+        `account_of` reads the newest executed state. Admitting what is in the pool again is no error.
+        """
+        if checked.hash in self._names:
+            return
+        body = checked.body
+        account = account_of(body.sender)
+        reason = self._refusal(checked, account)
+        if reason is not None:
+            self.refused += 1
+            raise InvalidTransaction(reason)
+        self.cache.add(checked)
+        queue = self._accounts.get(body.sender)
+        if queue is None:
+            queue = self._accounts[body.sender] = {}
+            self._order.append(body.sender)
+        replaced = queue.get(body.nonce)
+        if replaced is not None:
+            self._forget(replaced)
+        queue[body.nonce] = checked
+        self._names.add(checked.hash)
+        self.bytes += len(checked.raw)
+
+    def _refusal(self, checked: CheckedTransaction, account: AccountRecord) -> str | None:
+        body = checked.body
+        if body.nonce < account.nonce:
+            return f"nonce {body.nonce} is used up: the account's next nonce is {account.nonce}"
+        if body.nonce >= account.nonce + self.limits.per_account:
+            return f"nonce {body.nonce} is too far ahead: the account's next nonce is {account.nonce}"
+        floor = self.fee_floor(checked)
+        if body.max_fee < floor:
+            return f"max_fee {body.max_fee} is too low: this transaction costs at least {floor}"
+        needed = floor + _moved(body)
+        if account.balance < needed:
+            return f"the sender has {account.balance} units, but fee and amount come to {needed}"
+        queue = self._accounts.get(body.sender, {})
+        held = queue.get(body.nonce)
+        if held is not None:
+            if body.max_fee * 100 < held.body.max_fee * REPLACE_PERCENT:
+                return (
+                    f"nonce {body.nonce} is taken by {held.hash.hex()}: replacing it takes a max_fee of"
+                    f" {-(-held.body.max_fee * REPLACE_PERCENT // 100)}"
+                )
+            return None
+        return self._make_room(len(checked.raw), len(queue))
+
+    def _make_room(self, size: int, own: int) -> str | None:
+        """Evict from the longest queues, never from one that is as short as the newcomer's would be."""
+        while len(self._names) >= self.limits.transactions or self.bytes + size > self.limits.bytes:
+            longest = max(self._accounts.values(), key=len, default={})
+            if len(longest) <= own + 1:
+                return "the mempool is full: try again later"
+            last = longest[max(longest)]
+            self._remove(last)
+        return None
+
+    def fee_floor(self, checked: CheckedTransaction) -> int:
+        """Units that carrying the transaction costs at least (`relay.actions`)."""
+        floor = self._parameters.base_fee + self._parameters.byte_fee * len(checked.raw)
+        action = checked.body.action
+        if isinstance(action, CallEnclave):
+            floor += fuel_fee(self._parameters, action.fuel_limit)
+        return floor
+
+    # --- blocks
+
+    def select(
+        self,
+        nonces: Callable[[Sequence[PublicKey]], Sequence[int]],
+        *,
+        max_bytes: int,
+        max_weight: int,
+        max_transactions: int,
+    ) -> list[CheckedTransaction]:
+        """Transactions for a block, runs of consecutive nonces, senders taking turns as they arrived.
+
+        `nonces` gives the next nonces of accounts in the state that the block builds on. Nothing is taken
+        out: a transaction leaves once a final block has carried it.
+        """
+        senders = list(self._order)
+        chosen: list[CheckedTransaction] = []
+        for start in range(0, len(senders), CHECK_SLICE):
+            some = senders[start : start + CHECK_SLICE]
+            for sender, first in zip(some, nonces(some), strict=True):
+                queue = self._accounts[sender]
+                nonce = first
+                while (each := queue.get(nonce)) is not None:
+                    size = len(each.raw) + 5
+                    if len(chosen) >= max_transactions or size > max_bytes or each.weight > max_weight:
+                        break
+                    max_bytes -= size
+                    max_weight -= each.weight
+                    chosen.append(each)
+                    nonce += 1
+            if len(chosen) >= max_transactions or max_weight < 50 or max_bytes < 256:
+                self._order.rotate(-start)
+                break
+        return chosen
+
+    def advance(
+        self, transactions: Iterable[CheckedTransaction], next_nonce: Callable[[PublicKey], int]
+    ) -> None:
+        """A final block was executed: drop what its senders' nonces have passed."""
+        for sender in {each.body.sender for each in transactions}:
+            queue = self._accounts.get(sender)
+            if queue is None:
+                continue
+            bound = next_nonce(sender)
+            for nonce in [nonce for nonce in queue if nonce < bound]:
+                self._remove(queue[nonce])
+
+    def _remove(self, checked: CheckedTransaction) -> None:
+        sender = checked.body.sender
+        self._forget(checked)
+        queue = self._accounts[sender]
+        del queue[checked.body.nonce]
+        if not queue:
+            del self._accounts[sender]
+            self._order.remove(sender)
+
+    def _forget(self, checked: CheckedTransaction) -> None:
+        self._names.discard(checked.hash)
+        self.bytes -= len(checked.raw)
+
+
+def _moved(body: TransactionBody) -> int:
+    action = body.action
+    return action.amount if isinstance(action, Transfer | TopUpChain) else 0

@@ -1,0 +1,373 @@
+"""The store: final blocks, their proofs and receipts, and the state, in LMDB (DESIGN.md section 5).
+
+Everything of a batch of blocks is one transaction with a real sync, committed in a thread; the journal covers
+what is not here yet. Tree nodes are counted: a node is kept while any retained version of the state contains
+it. A block adds its counts when it is committed, and takes away those of its parent's version only when that
+version leaves the retention window; nothing is ever searched for garbage.
+
+    nodes     node hash            → u32 count ‖ bytes
+    stale     u64 height           → (node hash ‖ u32 count)…   to take away when height - 1 is pruned
+    blocks    u64 height           → encoded StoredBlock
+    proofs    u64 height           → encoded FinalityProof      where a certificate stands (`proof`)
+    heights   block hash           → u64 height
+    receipts  u64 height           → encoded StoredReceipts
+    places    transaction hash     → u64 height
+    povs      candidate hash       → PoV bytes
+    pov_ages  u64 height ‖ hash    → nothing                    PoVs in the order in which they may go
+    meta      name                 → value
+"""
+
+import errno
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import lmdb
+import trio
+
+from consensus.agreement.messages import (
+    MAX_BLOCK_BYTES,
+    MAX_CHAIN_BLOCKS,
+    MAX_CHAIN_BYTES,
+    MAX_MESSAGE_BYTES,
+    Chain,
+    ChainBlock,
+    FinalityProof,
+    Header,
+)
+from consensus.primitives.codec import U32, MaxLength, decode, encode
+from consensus.primitives.errors import LocalFault, UserError
+from consensus.primitives.ids import Hash, Height
+from consensus.primitives.tree import MissingNode
+from consensus.relay.blocks import MAX_BLOCK_CANDIDATES, MAX_BLOCK_TRANSACTIONS
+from consensus.relay.receipts import Receipt, TransactionReceipt
+
+FORMAT: Final = b"phalanx-store-1"
+MAP_BYTES: Final = 1 << 38  # address space, not disk: the file grows as it fills; a ceiling, not a size
+STATE_RETENTION: Final = 256  # versions of the state that stay readable behind the newest durable one
+POV_RETENTION: Final = 1_024  # blocks for which an attested PoV is served
+PRUNE_PER_BATCH: Final = 512  # heights; catching up must not make one transaction endless
+_RECEIPTS_LIMIT: Final = 1 << 30  # our own bytes: bounded by what a block may weigh, not by a peer
+_COUNT: Final = struct.Struct(">I")
+_HEIGHT: Final = struct.Struct(">Q")
+_DATABASES: Final = (
+    "nodes",
+    "stale",
+    "blocks",
+    "proofs",
+    "heights",
+    "receipts",
+    "places",
+    "povs",
+    "pov_ages",
+    "meta",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBlock:
+    """A final block and the state that it leads to."""
+
+    header: Header
+    payload: Annotated[bytes, MaxLength(MAX_BLOCK_BYTES)]
+    post_root: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidItem:
+    """A transaction or candidate that its block carried without effect, and why."""
+
+    name: Hash
+    reason: Annotated[str, MaxLength(1_024)]
+
+
+_Items = MAX_BLOCK_TRANSACTIONS + MAX_BLOCK_CANDIDATES + 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReceipts:
+    """All receipts of one block, in order of execution: their tree can be rebuilt from them."""
+
+    receipts: Annotated[tuple[Receipt, ...], MaxLength(_Items)]
+    void: Annotated[tuple[VoidItem, ...], MaxLength(_Items)]
+    enclave_calls: U32
+    messages: U32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalBlock:
+    """What is written of one final, executed block."""
+
+    height: Height
+    hash: Hash
+    block: StoredBlock
+    proof: FinalityProof
+    receipts: StoredReceipts
+    transactions: tuple[Hash, ...]
+    new_nodes: Mapping[Hash, bytes]
+    reference_changes: Mapping[Hash, int]
+
+
+class Store:
+    """The open database. Reads are quick and may come from any thread; writes are one at a time."""
+
+    def __init__(self, path: Path, *, retention: int = STATE_RETENTION, sync: bool = True) -> None:
+        """Open or make the database in the directory `path`. Raises LocalFault if that fails."""
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.retention = retention
+        try:
+            self._env = lmdb.open(
+                str(path),
+                map_size=MAP_BYTES,
+                max_dbs=len(_DATABASES),
+                readahead=False,
+                sync=sync,
+                metasync=sync,
+                max_spare_txns=4,
+            )
+            self._db: dict[str, Any] = {name: self._env.open_db(name.encode("ascii")) for name in _DATABASES}
+        except lmdb.Error as error:
+            raise LocalFault(f"the store {path} can not be opened ({error})") from None
+        self._limiter = trio.CapacityLimiter(1)
+
+    def close(self) -> None:
+        """Close the database; no read may follow."""
+        self._env.close()
+
+    # --- the beginning
+
+    def initialise(self, genesis_hash: Hash, root: Hash, nodes: Mapping[Hash, bytes]) -> None:
+        """Write the genesis state, once. Raises UserError if the store belongs to another network."""
+        held = self._get("meta", b"genesis")
+        if held is not None:
+            if held != genesis_hash:
+                raise UserError(
+                    f"{self.path} belongs to network {held.hex()[:16]}…, but the genesis file is"
+                    f" {genesis_hash.hex()[:16]}…: give each network a directory of its own"
+                )
+            return
+        with self._writing() as txn:
+            self._add_nodes(txn, nodes, dict.fromkeys(nodes, 1))
+            txn.put(b"format", FORMAT, db=self._db["meta"])
+            txn.put(b"genesis", genesis_hash, db=self._db["meta"])
+            txn.put(b"genesis_root", root, db=self._db["meta"])
+            txn.put(b"pruned", _HEIGHT.pack(0), db=self._db["meta"])
+
+    # --- writing
+
+    async def persist(self, batch: Sequence[FinalBlock]) -> None:
+        """Make a run of final blocks durable, in one transaction, in a thread. Raises LocalFault."""
+        await trio.to_thread.run_sync(self.persist_blocking, batch, limiter=self._limiter)
+
+    def persist_blocking(self, batch: Sequence[FinalBlock]) -> None:
+        """`persist`, in the calling thread."""
+        with self._writing() as txn:
+            for final in batch:
+                self._write_block(txn, final, certified=final is batch[-1] or not final.proof.path)
+            self._prune(txn, batch[-1].height)
+
+    def put_pov(self, candidate: Hash, pov: bytes, height: Height) -> None:
+        """Keep an attested candidate's PoV; it goes `POV_RETENTION` blocks after `height`."""
+        with self._writing() as txn:
+            txn.put(candidate, pov, db=self._db["povs"])
+            txn.put(_HEIGHT.pack(height) + candidate, b"", db=self._db["pov_ages"])
+
+    async def put_povs(self, povs: Sequence[tuple[Hash, bytes, Height]]) -> None:
+        """`put_pov` of several, in a thread."""
+
+        def write() -> None:
+            for candidate, pov, height in povs:
+                self.put_pov(candidate, pov, height)
+
+        await trio.to_thread.run_sync(write, limiter=self._limiter)
+
+    def _write_block(self, txn: Any, final: FinalBlock, *, certified: bool) -> None:
+        key = _HEIGHT.pack(final.height)
+        txn.put(key, encode(final.block), db=self._db["blocks"])
+        if certified:
+            txn.put(key, encode(final.proof), db=self._db["proofs"])
+        txn.put(final.hash, key, db=self._db["heights"])
+        txn.put(key, encode(final.receipts), db=self._db["receipts"])
+        places = self._db["places"]
+        void = {item.name for item in final.receipts.void}
+        for name in final.transactions:
+            # a transaction counts where it took effect; one that was void may be included again
+            txn.put(name, key, db=places, overwrite=name not in void)
+        self._add_nodes(txn, final.new_nodes, final.reference_changes)
+        stale = b"".join(
+            name + _COUNT.pack(-change) for name, change in final.reference_changes.items() if change < 0
+        )
+        txn.put(key, stale, db=self._db["stale"])
+
+    def _add_nodes(self, txn: Any, nodes: Mapping[Hash, bytes], changes: Mapping[Hash, int]) -> None:
+        database = self._db["nodes"]
+        for name, node in nodes.items():
+            held = txn.get(name, db=database)
+            count = changes[name] + (0 if held is None else _COUNT.unpack_from(held)[0])
+            txn.put(name, _COUNT.pack(count) + node, db=database)
+
+    def _prune(self, txn: Any, newest: int) -> None:
+        """Take away versions that have left the window, oldest first."""
+        (pruned,) = _HEIGHT.unpack(txn.get(b"pruned", db=self._db["meta"]))
+        last = min(newest - self.retention, pruned + PRUNE_PER_BATCH)
+        for height in range(pruned + 1, last + 1):
+            stale = txn.pop(_HEIGHT.pack(height), db=self._db["stale"])
+            self._drop_nodes(txn, stale or b"")
+        if last > pruned:
+            txn.put(b"pruned", _HEIGHT.pack(last), db=self._db["meta"])
+        self._prune_povs(txn, newest - POV_RETENTION)
+
+    def _drop_nodes(self, txn: Any, stale: bytes) -> None:
+        database = self._db["nodes"]
+        for start in range(0, len(stale), 36):
+            name = stale[start : start + 32]
+            (less,) = _COUNT.unpack_from(stale, start + 32)
+            held = txn.get(name, db=database)
+            if held is None:
+                raise LocalFault(f"{self.path} is inconsistent: a counted tree node is missing")
+            (count,) = _COUNT.unpack_from(held)
+            if count > less:
+                txn.put(name, _COUNT.pack(count - less) + held[4:], db=database)
+            else:
+                txn.delete(name, db=database)
+
+    def _prune_povs(self, txn: Any, oldest: int) -> None:
+        with txn.cursor(db=self._db["pov_ages"]) as cursor:
+            while cursor.first() and _HEIGHT.unpack_from(cursor.key())[0] < oldest:
+                txn.delete(bytes(cursor.key()[8:]), db=self._db["povs"])
+                cursor.delete()
+
+    # --- reading
+
+    def get(self, node_hash: Hash, /) -> bytes:
+        """A tree node; makes the store a `NodeStore`. Raises MissingNode."""
+        held = self._get("nodes", node_hash)
+        if held is None:
+            raise MissingNode(f"tree node {node_hash.hex()} is not in the store")
+        return held[4:]
+
+    def genesis_root(self) -> Hash:
+        """The state before the first block."""
+        return Hash(self._existing("meta", b"genesis_root"))
+
+    def height(self) -> Height:
+        """The highest durable block; 0 when there is none."""
+        with self._env.begin(db=self._db["blocks"]) as txn, txn.cursor() as cursor:
+            return Height(_HEIGHT.unpack(cursor.key())[0] if cursor.last() else 0)
+
+    def oldest_state(self) -> Height:
+        """The oldest height whose state is still whole."""
+        return Height(_HEIGHT.unpack(self._existing("meta", b"pruned"))[0])
+
+    def block(self, height: int) -> StoredBlock | None:
+        """The final block at `height`."""
+        raw = self._get("blocks", _HEIGHT.pack(height))
+        return None if raw is None else decode(StoredBlock, raw, limit=MAX_MESSAGE_BYTES)
+
+    def height_of(self, block: Hash) -> Height | None:
+        """Where a final block stands."""
+        raw = self._get("heights", block)
+        return None if raw is None else Height(_HEIGHT.unpack(raw)[0])
+
+    def proof(self, height: int) -> FinalityProof | None:
+        """That the block at `height` is final: the next certificate above, and the headers up to it."""
+        path: list[Header] = []
+        for above in range(height, height + 4_096):
+            raw = self._get("proofs", _HEIGHT.pack(above))
+            if raw is not None:
+                proof = decode(FinalityProof, raw, limit=MAX_MESSAGE_BYTES)
+                return FinalityProof(path=(*path, *proof.path), certificate=proof.certificate)
+            block = self.block(above + 1)
+            if block is None:
+                return None
+            path.append(block.header)
+        return None
+
+    def receipts(self, height: int) -> StoredReceipts | None:
+        """Every receipt of the block at `height`."""
+        raw = self._get("receipts", _HEIGHT.pack(height))
+        return None if raw is None else decode(StoredReceipts, raw, limit=_RECEIPTS_LIMIT)
+
+    def place(self, transaction: Hash) -> Height | None:
+        """The height of the block that carries a transaction."""
+        raw = self._get("places", transaction)
+        return None if raw is None else Height(_HEIGHT.unpack(raw)[0])
+
+    def pov(self, candidate: Hash) -> bytes | None:
+        """An attested candidate's PoV."""
+        return self._get("povs", candidate)
+
+    def chain(self, first: int, last: int) -> Chain:
+        """Blocks for a peer that catches up, as many as a message holds, the last with its proof."""
+        blocks: list[ChainBlock] = []
+        room = MAX_CHAIN_BYTES
+        for height in range(max(first, 1), min(last, first + MAX_CHAIN_BLOCKS - 1) + 1):
+            held = self.block(height)
+            if held is None or (blocks and len(held.payload) > room):
+                break
+            room -= len(held.payload)
+            blocks.append(ChainBlock(header=held.header, payload=held.payload))
+        proof = self.proof(first + len(blocks) - 1) if blocks else None
+        return Chain(first=Height(first), blocks=tuple(blocks), proof=proof)
+
+    def node_count(self) -> int:
+        """Tree nodes held; for tests and metrics."""
+        with self._env.begin() as txn:
+            return int(txn.stat(db=self._db["nodes"])["entries"])
+
+    def _get(self, database: str, key: bytes) -> bytes | None:
+        with self._env.begin(db=self._db[database]) as txn:
+            value: bytes | None = txn.get(key)
+            return value
+
+    def _existing(self, database: str, key: bytes) -> bytes:
+        value = self._get(database, key)
+        if value is None:
+            raise LocalFault(f"{self.path} is not a store: {key.decode('ascii', 'replace')} is missing")
+        return value
+
+    def _writing(self) -> "_Writing":
+        return _Writing(self._env, self.path)
+
+
+class _Writing:
+    """One durable write transaction, whose failures are this machine's."""
+
+    def __init__(self, env: Any, path: Path) -> None:
+        self._env = env
+        self._path = path
+        self._txn: Any = None
+
+    def __enter__(self) -> Any:
+        self._txn = self._env.begin(write=True)
+        return self._txn
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            try:
+                self._txn.commit()
+            except (lmdb.Error, OSError) as failure:
+                raise _fault(self._path, failure) from None
+            return
+        self._txn.abort()
+        if isinstance(error, lmdb.Error):
+            raise _fault(self._path, error) from None
+
+
+def _fault(path: Path, failure: Exception) -> LocalFault:
+    full = (
+        isinstance(failure, lmdb.DiskError | lmdb.MapFullError)
+        or getattr(failure, "errno", 0) == errno.ENOSPC
+    )
+    cause = "the disk is full" if full else str(failure)
+    return LocalFault(
+        f"the store {path} can not be written ({cause}): make room or mend the disk, then restart"
+    )
+
+
+def transaction_receipts(receipts: Iterable[Receipt]) -> dict[Hash, TransactionReceipt]:
+    """The receipts of transactions among a block's, by transaction."""
+    return {each.transaction: each for each in receipts if isinstance(each, TransactionReceipt)}
