@@ -39,10 +39,12 @@ BRANCH_OP: Final = 4
 BRANCH_OP_BYTES: Final = (b"\x04", b"\x05", b"\x06", b"\x07")
 NOTHING: Final = b"\x00"
 BRANCH_OP_MASK: Final = ~(LEFT_INLINE | RIGHT_INLINE)
-BYTES_PER_NODE: Final = 16
-"""A witness may hold one node per this many bytes of its limit: unlike a leaf or an inline reference, a
-branch with one empty side takes two bytes, and the work to load it must be bounded too. No tree whose keys
-were not ground for it comes near."""
+BYTES_PER_NODE: Final = 8
+SPARE_NODES: Final = 1024
+"""A witness may hold a node per BYTES_PER_NODE of its length, and SPARE_NODES more. Leaves and inline
+references pay for themselves, but a branch with one empty side takes two bytes, and the work to load it must be
+bounded too. Trees have some 25 bytes a node, and more than 8 unless every key that was touched was ground to
+share 70 bits with another."""
 
 
 class Recorder:
@@ -115,9 +117,8 @@ def witness_from(root: Hash, recorder: Recorder) -> bytes:
 def load_witness(witness: bytes, root: Hash, limit: int) -> PartialStore:
     """The nodes of `witness`, which all hang under `root` by their hashes.
 
-    `limit` bounds the witness in bytes, and its nodes by a BYTES_PER_NODE-th of it. An empty witness is one
-    of an execution that touched nothing. Raises DecodeError, and nothing else, on whatever is not a
-    witness of `root`.
+    `limit` bounds the witness in bytes. An empty witness is one of an execution that touched nothing. Raises
+    DecodeError, and nothing else, on whatever is not a witness of `root`.
     """
     size = len(witness)
     if size > limit:
@@ -125,7 +126,7 @@ def load_witness(witness: bytes, root: Hash, limit: int) -> PartialStore:
     nodes: dict[bytes, bytes] = {}
     if not size:
         return PartialStore(nodes)
-    budget = max(1, limit // BYTES_PER_NODE)
+    budget = size // BYTES_PER_NODE + SPARE_NODES
     stack: list[bytes] = []
     at = 0
     try:
@@ -168,7 +169,7 @@ def load_witness(witness: bytes, root: Hash, limit: int) -> PartialStore:
             else:
                 raise DecodeError("a witness with an unknown item")
             if len(nodes) > budget:
-                raise DecodeError("a witness with too many nodes for its limit")
+                raise DecodeError("a witness with too many nodes for its length")
     except IndexError:
         raise DecodeError("a witness with a branch that lacks a child") from None
     if at != size:
