@@ -42,9 +42,9 @@ BRANCH_OP_MASK: Final = ~(LEFT_INLINE | RIGHT_INLINE)
 BYTES_PER_NODE: Final = 8
 SPARE_NODES: Final = 1024
 """A witness may hold a node per BYTES_PER_NODE of its length, and SPARE_NODES more. Leaves and inline
-references pay for themselves, but a branch with one empty side takes two bytes, and the work to load it must be
-bounded too. Trees have some 25 bytes a node, and more than 8 unless every key that was touched was ground to
-share 70 bits with another."""
+references pay for themselves, but a branch with one empty side takes two bytes, and the work to load it must
+be bounded too. Trees have some 25 bytes a node, and more than 8 unless every key that was touched was ground
+to share 70 bits with another."""
 
 
 class Recorder:
