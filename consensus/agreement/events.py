@@ -149,12 +149,15 @@ class Broadcast:
 class BuildPayload:
     """This node leads `view`: build on `parent` (a genesis header has height 0) for a block at `time_ms`.
 
-    Answer with PayloadBuilt once the parent is executed, at most `idle_interval` later than that."""
+    Answer with PayloadBuilt once the parent is executed, at most `idle_interval` later than that. The header
+    will carry the time of that answer, if it is later than `time_ms`. `empty`: finality lags too far behind,
+    so put no transactions in (CONSENSUS.md section 21)."""
 
     view: View
     parent: Header
     parent_hash: Hash
     time_ms: Milliseconds
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

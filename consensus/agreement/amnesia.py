@@ -1,0 +1,96 @@
+"""Coming back without a journal, by `probe` (CONSENSUS.md section 13.4).
+
+The others' highest certificates bound the views in which this key may have voted before: it signs nothing
+up to two views above them.
+"""
+
+from typing import Final
+
+from consensus.agreement.certificates import verify_certificate
+from consensus.agreement.certifying import on_certificate
+from consensus.agreement.events import Broadcast, Peer
+from consensus.agreement.messages import (
+    AmnesiaProbe,
+    AmnesiaReply,
+    Certificate,
+    Kind,
+    certificate_hash,
+)
+from consensus.agreement.replica import Probe, Replica
+from consensus.primitives.errors import PeerFault
+from consensus.primitives.ids import ZERO_HASH, Hash, View
+
+VIEWS_BEYOND: Final = 2  # of the highest certificate among a quorum of replies
+
+
+def begin(r: Replica, nonce: Hash) -> None:
+    """Ask everybody; nothing but the probe is signed until a quorum has answered."""
+    if r.gate is None:
+        return
+    sig = r.gate.sign_exempt(Kind.AMNESIA_PROBE, View(0), nonce, ZERO_HASH)
+    r.probe = Probe(nonce=nonce, signature=sig)
+    r.effects.append(Broadcast(probe_message(r, r.probe)))
+
+
+def probe_message(r: Replica, probe: Probe) -> AmnesiaProbe:
+    """The probe, which is sent again until it is answered. Raises ValueError in an observer."""
+    if r.gate is None:
+        raise ValueError("an observer has no key to have amnesia about")
+    return AmnesiaProbe(epoch=r.config.epoch, nonce=probe.nonce, signer=r.gate.index, sig=probe.signature)
+
+
+def on_probe(r: Replica, peer: Peer, probe: AmnesiaProbe) -> None:
+    """Remember to answer, as soon as we hold a certificate high enough. Raises PeerFault if it is forged."""
+    if probe.epoch != r.config.epoch or r.gate is None or probe.signer >= len(r.validators):
+        return
+    if not r.check(probe.signer, Kind.AMNESIA_PROBE, 0, probe.nonce, ZERO_HASH, probe.sig):
+        if int(peer) == probe.signer:
+            raise PeerFault("an amnesia probe with a bad signature")
+        return
+    r.pending_probes[probe.signer] = (peer, probe.nonce)
+
+
+def answer_probes(r: Replica) -> None:
+    """Reply to whoever waits, if our memory is whole and our certificates reach our own votes."""
+    gate = r.gate
+    if gate is None or gate.amnesic or not r.pending_probes:
+        return
+    highest = r.highest_certified_view()
+    if highest < max(gate.highest_view(), gate.bar) - 1:
+        return
+    certificate: Certificate | None = r.final_certificate
+    if highest > r.final_view:
+        certificate = r.views[highest].certificates()[0]
+    for signer in sorted(r.pending_probes):
+        peer, nonce = r.pending_probes[signer]
+        view = View(0) if certificate is None else certificate.view
+        sig = gate.sign_exempt(Kind.AMNESIA_REPLY, view, nonce, certificate_hash(certificate))
+        reply = AmnesiaReply(
+            epoch=r.config.epoch, nonce=nonce, certificate=certificate, signer=gate.index, sig=sig
+        )
+        r.send(peer, reply)
+    r.pending_probes.clear()
+
+
+def on_reply(r: Replica, peer: Peer, reply: AmnesiaReply) -> None:
+    """Count an answer to our own nonce; at a quorum of others, set the bar. Raises PeerFault if forged."""
+    probe, gate = r.probe, r.gate
+    if probe is None or gate is None or reply.epoch != r.config.epoch or reply.nonce != probe.nonce:
+        return
+    if reply.signer != int(peer) or reply.signer >= len(r.validators) or reply.signer == gate.index:
+        return
+    certificate = reply.certificate
+    view = View(0) if certificate is None else certificate.view
+    signed = certificate_hash(certificate)
+    if not r.check(reply.signer, Kind.AMNESIA_REPLY, view, reply.nonce, signed, reply.sig):
+        raise PeerFault("an amnesia reply with a bad signature")
+    if certificate is not None:
+        if certificate.epoch != r.config.epoch:
+            raise PeerFault("an amnesia reply with a certificate of another epoch")
+        verify_certificate(certificate, r.validators, r.check)
+        on_certificate(r, certificate)
+    probe.replies[reply.signer] = view
+    if r.validators.weight(probe.replies) >= r.validators.stake.quorum:
+        r.probe = None
+        r.flush_journal(gate.set_bar(View(max(probe.replies.values()) + VIEWS_BEYOND)))
+        r.dirty.update(r.views)

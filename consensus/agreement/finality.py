@@ -1,0 +1,166 @@
+"""Final blocks, handed out once a height and in order; catching up with those that were missed.
+
+CONSENSUS.md sections 10 (GET_CHAIN), 12, 15.1 and 16.
+"""
+
+from consensus.agreement import pulling
+from consensus.agreement.certificates import verify_certificate
+from consensus.agreement.certifying import accept
+from consensus.agreement.config import MAX_UNPERSISTED
+from consensus.agreement.events import Finalized, Peer
+from consensus.agreement.messages import (
+    MAX_CHAIN_BLOCKS,
+    Certificate,
+    CertificateType,
+    Chain,
+    FinalityProof,
+    GetChain,
+    Header,
+    block_hash,
+    payload_root,
+)
+from consensus.agreement.replica import Block, ChainRequest, Replica, is_finality
+from consensus.primitives.errors import PeerFault
+from consensus.primitives.ids import Height
+
+
+def advance(r: Replica) -> None:
+    """Hand out what the highest finality certificate makes final, once every body down to the tip is there."""
+    certificate = r.final_certificate
+    if certificate is None or r.final_hash == r.tip_hash:
+        return
+    path: list[Block] = []
+    wanted = r.final_hash
+    while wanted != r.tip_hash:
+        held = r.blocks.get(wanted)
+        if held is None or held.payload is None:
+            pulling.need_block(r, wanted, r.final_view, final=True)
+            return
+        if held.header.height <= r.tip.height:
+            raise RuntimeError("two final blocks are not on one chain: more than F stake is faulty")
+        path.append(held)
+        wanted = held.header.parent_hash
+    path.reverse()
+    if r.tip.height - r.persisted_height + len(path) > MAX_UNPERSISTED and r.handed_out:
+        return
+    _hand_out(r, path, certificate, tuple(each.header for each in path))
+
+
+def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers: tuple[Header, ...]) -> None:
+    """`headers` run from the first of `blocks` up to the certified one."""
+    fast = certificate.ctype == CertificateType.FAST_FINAL
+    for position, block in enumerate(blocks):
+        if block.payload is None:
+            raise RuntimeError("a final block without its body")
+        path = headers[position + 1 :]
+        proof = FinalityProof(path=path, certificate=certificate)
+        r.effects.append(
+            Finalized(block.hash, block.header, block.payload, proof, one_round=fast and not path)
+        )
+        r.handed_out.append(block)
+    r.tip, r.tip_hash = blocks[-1].header, blocks[-1].hash
+    keep = {block.hash for block in r.handed_out}
+    stale = [
+        block.hash
+        for block in r.blocks.values()
+        if block.header.view <= r.final_view
+        and block.header.height <= r.tip.height
+        and block.hash not in keep
+    ]
+    for each in stale:
+        del r.blocks[each]
+    for block in blocks:
+        r.blocks.setdefault(block.hash, block)
+    r.dirty.update(r.views)
+
+
+def on_persisted(r: Replica, height: Height) -> None:
+    """The store has the blocks up to `height`: free them, raise the floor, go on if we waited for room."""
+    durable = [block for block in r.handed_out if block.header.height <= height]
+    if not durable:
+        return
+    last = durable[-1]
+    r.handed_out = r.handed_out[len(durable) :]
+    for block in durable:
+        r.blocks.pop(block.hash, None)
+    r.persisted_height = last.header.height
+    if r.gate is not None:
+        record = r.gate.raise_floor(view=last.header.view, height=last.header.height, block=last.hash)
+        r.note(record)
+
+
+# --- catching up
+
+
+def request_chain(r: Replica) -> None:
+    """Ask one peer that is ahead for the next blocks, if there is room for them."""
+    outstanding = r.chain_request
+    if outstanding is not None:
+        if r.now.mono_us < outstanding.due_us and outstanding.first == r.tip.height + 1:
+            return
+        if r.now.mono_us >= outstanding.due_us and outstanding.peer in r.peers:
+            r.peers[outstanding.peer].final_height = Height(0)  # it did not answer: until its next Status
+        r.chain_request = None
+    first = Height(r.tip.height + 1)
+    if first + MAX_CHAIN_BLOCKS - r.persisted_height > MAX_UNPERSISTED:
+        return
+    ahead = [peer for peer, state in sorted(r.peers.items()) if state.up and state.final_height >= first]
+    if not ahead:
+        return
+    peer = ahead[(first // MAX_CHAIN_BLOCKS) % len(ahead)]
+    last = Height(first + MAX_CHAIN_BLOCKS - 1)
+    due_us = r.now.mono_us + max(10 * r.config.timers.resend_min_us, 4 * r.pacemaker.rtt_p90_us)
+    r.chain_request = ChainRequest(peer=peer, first=first, due_us=due_us)
+    r.send(peer, GetChain(first=first, last=last))
+
+
+def on_chain(r: Replica, peer: Peer, chain: Chain) -> None:
+    """Check a piece of the final chain against its proof and hand it out. Raises PeerFault if it is wrong."""
+    request = r.chain_request
+    if request is None or request.peer != peer or request.first != chain.first:
+        return
+    if chain.first != r.tip.height + 1:
+        r.chain_request = None
+        return
+    if not chain.blocks or chain.proof is None:
+        r.chain_request = None
+        r.peers[peer].final_height = Height(0)
+        return
+    blocks = _check_links(r, chain)
+    headers = (*(block.header for block in blocks), *chain.proof.path)
+    _check_path(blocks[-1].header, blocks[-1].hash, chain.proof)
+    certificate = chain.proof.certificate
+    if certificate.epoch != r.config.epoch or not is_finality(certificate):
+        raise PeerFault("a chain without proof of finality")
+    top = headers[-1]
+    if (certificate.view, certificate.block) != (top.view, block_hash(top)):
+        raise PeerFault("a finality certificate for another block")
+    verify_certificate(certificate, r.validators, r.check)
+    r.chain_request = None
+    if certificate.view > r.final_view:
+        accept(r, certificate)
+    _hand_out(r, blocks, certificate, headers)
+
+
+def _check_links(r: Replica, chain: Chain) -> list[Block]:
+    parent, parent_hash = r.tip, r.tip_hash
+    blocks: list[Block] = []
+    for each in chain.blocks:
+        header = each.header
+        if header.epoch != r.config.epoch or header.height != parent.height + 1:
+            raise PeerFault("a chain whose heights do not follow")
+        if header.parent_hash != parent_hash:
+            raise PeerFault("a chain whose blocks do not link")
+        if len(each.payload) != header.payload_len or payload_root(each.payload) != header.payload_root:
+            raise PeerFault("a body that is not the one its header commits to")
+        parent, parent_hash = header, block_hash(header)
+        blocks.append(Block(parent_hash, header, payload=each.payload))
+    return blocks
+
+
+def _check_path(last: Header, last_hash: bytes, proof: FinalityProof) -> None:
+    height, parent_hash = last.height, last_hash
+    for header in proof.path:
+        if header.parent_hash != parent_hash or header.height != height + 1:
+            raise PeerFault("a finality proof whose headers do not link")
+        height, parent_hash = header.height, block_hash(header)
