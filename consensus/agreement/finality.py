@@ -25,7 +25,7 @@ from consensus.primitives.ids import Height
 
 
 def advance(r: Replica) -> None:
-    """Hand out what the highest finality certificate makes final, once every body down to the tip is there."""
+    """Hand out what the highest finality certificate makes final, once every body is there."""
     certificate = r.final_certificate
     if certificate is None or r.final_hash == r.tip_hash:
         return
@@ -99,7 +99,7 @@ def request_chain(r: Replica) -> None:
         if r.now.mono_us < outstanding.due_us and outstanding.first == r.tip.height + 1:
             return
         if r.now.mono_us >= outstanding.due_us and outstanding.peer in r.peers:
-            r.peers[outstanding.peer].final_height = Height(0)  # it did not answer: until its next Status
+            r.peers[outstanding.peer].final_height = 0  # it did not answer: until its next Status
         r.chain_request = None
     first = Height(r.tip.height + 1)
     if first + MAX_CHAIN_BLOCKS - r.persisted_height > MAX_UNPERSISTED:
@@ -124,7 +124,7 @@ def on_chain(r: Replica, peer: Peer, chain: Chain) -> None:
         return
     if not chain.blocks or chain.proof is None:
         r.chain_request = None
-        r.peers[peer].final_height = Height(0)
+        r.peers[peer].final_height = 0
         return
     blocks = _check_links(r, chain)
     headers = (*(block.header for block in blocks), *chain.proof.path)

@@ -52,7 +52,11 @@ def on_proposal(r: Replica, peer: Peer, proposal: Proposal) -> None:
             raise PeerFault("support of another epoch")
         verify_certificate(certificate, r.validators, r.check)
     vote = proposal.vote
-    if vote is not None and peer == header.proposer and vote.view <= max(ahead, r.cur_view + VIEWS_AHEAD):
+    if (
+        vote is not None
+        and int(peer) == header.proposer
+        and vote.view <= max(ahead, r.cur_view + VIEWS_AHEAD)
+    ):
         _check_own_vote(r, header, vote)
     for certificate in support:
         on_certificate(r, certificate)
@@ -124,7 +128,7 @@ def on_vote(r: Replica, peer: Peer, vote: Vote) -> None:
     a relayed vote that is wrong is ignored."""
     if vote.epoch != r.config.epoch or vote.signer >= len(r.validators):
         return
-    direct = vote.signer == peer
+    direct = vote.signer == int(peer)
     state = r.views.get(vote.view)
     if vote.view <= r.final_view:
         if direct:

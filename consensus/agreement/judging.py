@@ -8,7 +8,7 @@ from consensus.primitives.ids import ZERO_HASH, Hash, Height, View
 
 
 def usable(r: Replica, state: ViewState, block: Hash) -> Header | None:
-    """The parent's header if body present, gap_ok and valid all hold; else None, and what lacks is fetched."""
+    """The parent's header if body present, gap_ok and valid all hold; else None, what lacks is fetched."""
     held = r.blocks.get(block)
     if held is None or held.payload is None:
         pulling.need_block(r, block, state.tally.view)

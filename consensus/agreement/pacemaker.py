@@ -82,7 +82,8 @@ class Pacemaker:
     def skip_us(self, view: int, final_view: int, idle_us: int) -> int:
         """t_skip(view), with the leader's `idle_interval` on top."""
         steps = min(max(view - final_view - self.settings.grace, 0), MAX_BACKOFF_STEPS)
-        return min(self.base_us * 3**steps // 2**steps, self.settings.max_us) + idle_us
+        grown = self.base_us * int(3**steps) // (1 << steps)
+        return min(grown, self.settings.max_us) + idle_us
 
     @property
     def fallback_us(self) -> int:

@@ -1,6 +1,6 @@
 """Getting a stalled or returning network going again: Status and its answers (CONSENSUS.md section 12)."""
 
-from consensus.agreement import proposing
+from consensus.agreement import amnesia, proposing
 from consensus.agreement.certificates import members, pack_bitmap
 from consensus.agreement.certifying import schedule_resend
 from consensus.agreement.events import Broadcast, Peer
@@ -8,7 +8,6 @@ from consensus.agreement.messages import (
     MAX_STATUS_VIEWS,
     Certificate,
     FaultNotice,
-    Height,
     Message,
     Seen,
     Status,
@@ -54,8 +53,6 @@ def on_peer_up(r: Replica, peer: Peer) -> None:
     for message in (*r.entry_certificates, *_faults(r), *_own_votes(r)):
         r.send(peer, message)
     if r.probe is not None:
-        from consensus.agreement import amnesia
-
         r.send(peer, amnesia.probe_message(r, r.probe))
 
 
@@ -75,7 +72,7 @@ def on_status(r: Replica, peer: Peer, theirs: Status) -> None:
     if theirs.final_view > theirs.cur_view:
         raise PeerFault("a status whose final view lies ahead of its current one")
     state = r.peers.setdefault(peer, PeerState())
-    state.final_height = Height(max(state.final_height, theirs.final_height))
+    state.final_height = max(state.final_height, theirs.final_height)
     if theirs.cur_view < r.cur_view or theirs.final_view < r.final_view:
         help_laggard(r, peer)
     if r.gate is None:

@@ -96,7 +96,7 @@ class PeerState:
     up: bool = False
     down_since_us: int | None = None
     rtt_us: int | None = None
-    final_height: Height = Height(0)
+    final_height: int = 0
     answered_us: int | None = None  # when its Status was last answered
 
 

@@ -1,4 +1,7 @@
-"""Taking up where a journal ends (CONSENSUS.md section 13.3). What is read back is our own and not re-verified."""
+"""Taking up where a journal ends (CONSENSUS.md section 13.3).
+
+What is read back is our own and not verified again.
+"""
 
 from collections.abc import Sequence
 
@@ -52,7 +55,7 @@ def load(r: Replica, records: Sequence[JournalRecord]) -> None:
 
 
 def first_view(r: Replica) -> View:
-    """cur_view after a restart: the highest view of any own vote, or the one after the highest certificate."""
+    """cur_view after a restart: the highest view voted in, or the one after the highest certificate."""
     voted = View(0) if r.gate is None else r.gate.highest_view()
     return View(max(voted, r.highest_certified_view() + 1))
 
@@ -108,7 +111,7 @@ def _load_reason(r: Replica, record: ReasonRecord) -> None:
 
 
 def _load_own_votes(r: Replica, reasons: dict[tuple[View, int, Hash], Justification]) -> None:
-    """Count the own votes and put them into the outbox, with the attachments without which they are dropped."""
+    """Count the own votes; put them into the outbox, with the attachments that they need to be valid."""
     gate = r.gate
     if gate is None:
         return

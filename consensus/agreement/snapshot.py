@@ -12,6 +12,7 @@ from consensus.agreement.journal_records import (
     FaultRecord,
     JournalRecord,
     ReasonRecord,
+    encode_record,
 )
 from consensus.agreement.messages import Certificate, certificate_hash, encode_message
 from consensus.agreement.replica import Probe, Replica, ViewState
@@ -55,7 +56,7 @@ def digest(r: Replica) -> Hash:
             [block, held.leader_sig, held.payload is not None, held.valid, held.asked, held.journaled]
             for block, held in sorted(r.blocks.items())
         ],
-        [_plain(record) for record in r.unjournaled],
+        [encode_record(record) for record in r.unjournaled],
         r.building,
         [[key, list(astuple(request))] for key, request in sorted(r.pulls.items())],
         [[peer, list(astuple(state))] for peer, state in sorted(r.peers.items())],
@@ -64,7 +65,7 @@ def digest(r: Replica) -> Hash:
         sorted(r.pending_probes.items()),
         [r.pacemaker.delay_us, r.pacemaker.deviation_us, r.pacemaker.last_seen],
         [r.pacemaker.quorum_views, r.pacemaker.rtt_p90_us],
-        [] if gate is None else [gate.amnesic, [_plain(record) for record in gate.records()]],
+        [] if gate is None else [gate.amnesic, [encode_record(record) for record in gate.records()]],
     ]
     return hash_tagged(b"TALLY/state/1", msgpack.packb(state, use_bin_type=True))
 
@@ -110,9 +111,3 @@ def _view(state: ViewState) -> list[Any]:
 
 def _probe(probe: Probe) -> list[Any]:
     return [probe.nonce, sorted(probe.replies.items())]
-
-
-def _plain(record: JournalRecord) -> bytes:
-    from consensus.agreement.journal_records import encode_record
-
-    return encode_record(record)

@@ -79,9 +79,8 @@ def first_vote(r: Replica, state: ViewState) -> None:
             if parent is not None and r.timely(r.blocks[block].header, parent):
                 cast(r, state, Kind.NOTARIZE, block)
                 return
-    if view == r.cur_view and _should_skip(r, state):
-        if cast(r, state, Kind.SKIP, ZERO_HASH) is not None:
-            state.skipped_us = r.now.mono_us
+    if view == r.cur_view and _should_skip(r, state) and cast(r, state, Kind.SKIP, ZERO_HASH) is not None:
+        state.skipped_us = r.now.mono_us
 
 
 def _should_skip(r: Replica, state: ViewState) -> bool:
@@ -138,9 +137,9 @@ def second_round(r: Replica, state: ViewState) -> None:
     if r.config.mode is Mode.OFF:
         _skip_after_notarize(r, state, votes.first)
         return
-    if votes.first != SKIPPED and not votes.sfall:
-        if state.tally.conflict(votes.first) >= state.tally.threshold:
-            cast(r, state, Kind.SFALL, votes.first)
+    against = state.tally.conflict(votes.first)
+    if votes.first != SKIPPED and not votes.sfall and against >= state.tally.threshold:
+        cast(r, state, Kind.SFALL, votes.first)
     _fall_back(r, state, votes.first)
 
 
@@ -169,7 +168,7 @@ def _fall_back(r: Replica, state: ViewState, first: Hash) -> None:
 
 
 def _may_follow(r: Replica, state: ViewState, first: Hash, stake: int) -> bool:
-    """R-NF1: after a SKIP, no fault known, some support: at once if an honest node is in it, else by timer."""
+    """R-NF1: after a SKIP, no fault known, some support: at once if more than F, else by timer."""
     if first != SKIPPED or state.tally.fault is not None or stake == 0:
         return False
     due_us = fallback_due_us(r, state)

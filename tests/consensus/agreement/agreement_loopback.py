@@ -216,7 +216,9 @@ class Net:
     def post(self, source, target, message):
         self.wire.append((source.index, message))
         if source.up and target.up and not self.drop(source.index, target.index, message):
-            self.later(self.delay_us, target, Received(Peer(source.index), decode_message(encode_message(message))))
+            self.later(
+                self.delay_us, target, Received(Peer(source.index), decode_message(encode_message(message)))
+            )
 
     def run(self, until, limit_us=60_000_000):
         """Advance until `until()` holds; fails after `limit_us` of virtual time."""
@@ -232,7 +234,9 @@ class Net:
             else:
                 self.now_us = max(self.now_us, tick[0])
                 if self.now_us > end:
-                    raise AssertionError(f"stuck: {[(n.height, n.engine.cur_view) for n in self.nodes if n.engine]}")
+                    raise AssertionError(
+                        f"stuck: {[(n.height, n.engine.cur_view) for n in self.nodes if n.engine]}"
+                    )
                 self.nodes[tick[1]].give(Tick())
         self.check()
 
