@@ -91,13 +91,13 @@ class Checkers:
             if message.vote is not None:
                 self._vote_sent(node, message.vote)
             for certificate in message.support:
-                self.held(node, certificate)
+                self._certificate_sent(node, certificate)
         elif isinstance(message, Certificate):
-            self.held(node, message)
+            self._certificate_sent(node, message)
         elif isinstance(message, AmnesiaReply) and message.certificate is not None:
-            self.held(node, message.certificate)
-        elif isinstance(message, Chain) and message.proof is not None and message.blocks:
-            self.held(node, message.proof.certificate)
+            self._certificate_sent(node, message.certificate)
+        elif isinstance(message, Chain) and message.proof is not None:
+            self._certificate_sent(node, message.proof.certificate)
 
     def held(self, node: int, certificate: Certificate) -> None:
         """An honest node holds a certificate and acts on it: I5, and through it I3."""
@@ -108,7 +108,7 @@ class Checkers:
             self._violated("I5", node, f"an invalid certificate of view {certificate.view}: {fault}")
             return
         for group in certificate.groups:
-            self._check_signers(node, certificate.view, group)
+            self._check_signers(node, certificate.view, group, leaves=False)
         record = self._views.setdefault(certificate.view, ViewRecord())
         if certificate.ctype == CertificateType.SKIP:
             record.skipped = True
@@ -163,7 +163,7 @@ class Checkers:
             self._signed(node, vote.view, (vote.kind, vote.block, vote.aux), vote.sig)
             if vote.justification is not None:
                 for group in vote.justification.groups:
-                    self._check_signers(node, vote.view, group)
+                    self._check_signers(node, vote.view, group, leaves=True)
 
     def _signed(self, node: int, view: View, vote: SignedVote, sig: Signature) -> None:
         """A signature of an honest node leaves it: I4 and I6, once for each."""
@@ -186,17 +186,21 @@ class Checkers:
             self._violated("I6", node, f"{label} left before the block's body was durable")
         known.add(vote)
 
-    def _check_signers(self, node: int, view: View, group: Group) -> None:
-        """Every honest signature in a group must have left its signer, or leave it right now (I5, I6)."""
+    def _certificate_sent(self, node: int, certificate: Certificate) -> None:
+        self.held(node, certificate)
+        for group in certificate.groups:
+            self._check_signers(node, certificate.view, group, leaves=True)
+
+    def _check_signers(self, node: int, view: View, group: Group, *, leaves: bool) -> None:
+        """Every honest signature in a group must have left its signer (I5), or `leaves` it right now (I6)."""
         vote = (group.kind, group.block, group.aux)
         for signer, sig in zip(self._rules.signers(group), group.sigs, strict=True):
             if signer not in self._honest or vote in self._wire.get((signer, view), ()):
                 continue
-            if signer == node:
+            if signer != node:
+                self._violated("I5", node, f"a signature of {signer} in view {view} that never left it")
+            elif leaves:
                 self._signed(node, view, vote, sig)
-            else:
-                text = f"a signature of {signer} in view {view} that never left it"
-                self._violated("I5", node, text)
 
     def _check_block(self, node: int, block: Finalized) -> None:
         """I2 for a block that is final for the first time anywhere."""

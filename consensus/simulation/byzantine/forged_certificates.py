@@ -59,7 +59,9 @@ class ForgedCertificates(Behaviour):
         forgeries = [
             replace(true, view=View(true.view + random.choice((1, 2, 1_000_000)))),
             replace(
-                true, ctype=int(random.choice([*CertificateType])), block=random.choice((true.block, ZERO_HASH))
+                true,
+                ctype=int(random.choice([*CertificateType])),
+                block=random.choice((true.block, ZERO_HASH)),
             ),
             replace(true, block=junk),
             replace(true, groups=(own,)),
