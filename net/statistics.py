@@ -146,6 +146,6 @@ class RoundTripMeter:
         return RoundTripTime(
             last_us=self._window[-1],
             smoothed_us=self._smoothed_us,
-            p90_us=ordered[(len(ordered) * 9) // 10 if len(ordered) > 1 else 0],
+            p90_us=ordered[(len(ordered) * 9 + 9) // 10 - 1],  # nearest rank
             samples=self._samples,
         )

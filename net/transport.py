@@ -18,7 +18,8 @@ whoever needs more (the engine) resends after `on_peer_up`. Nothing here blocks 
 
 **Back-pressure.** `receive` is awaited for every frame, in the one task that reads the peer: while it blocks,
 nothing more is read from that peer, whatever the lane. A receiver must therefore never block a CONSENSUS
-frame behind its own BULK queue.
+frame behind its own BULK queue. If it returns without blocking, up to 128 KiB of frames are handed over
+before other tasks get their turn: keep it short.
 """
 
 import random
@@ -127,8 +128,8 @@ class Transport:
     def send(self, peer: PeerId, lane: Lane, payload: bytes) -> bool:
         """Queue one frame (or write it at once: CONSENSUS and BLOCKS, if nothing is queued). Never blocks.
 
-        False (and counted as dropped) if the peer is not connected or the lane is full; a full CONSENSUS
-        lane also disconnects the peer. Raises `ValueError` on a frame over the lane's `frame_bytes`, which no
+        False if the peer is not connected, or if the lane is full: that is counted as dropped, and in lane
+        CONSENSUS disconnects the peer. Raises `ValueError` on a frame over the lane's `frame_bytes`, which no
         correct caller builds.
         """
         connection = self._connections.get(peer)

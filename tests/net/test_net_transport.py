@@ -378,7 +378,7 @@ def test_a_vote_overtakes_bulk_that_is_under_way() -> None:
         ):
             await low.until_up(HIGH)
             for _ in range(2):
-                assert low.transport.send(IDS[HIGH], Lane.BULK, bytes(16 << 20))
+                assert low.transport.send(IDS[HIGH], Lane.BULK, bytes(8 << 20))
             assert low.transport.send(IDS[HIGH], Lane.CONSENSUS, b"vote")
             await wait_for(lambda: len(order) == 3)
         assert order == [Lane.CONSENSUS, Lane.BULK, Lane.BULK]
