@@ -114,7 +114,7 @@ def on_payload(r: Replica, built: PayloadBuilt) -> None:
         return
     record = r.gate.sign_vote(Kind.PROPOSE, built.view, block)
     r.check.learn(r.gate.index, int(Kind.PROPOSE), built.view, block, ZERO_HASH, record.sig)
-    held = Block(block, header, record.sig, built.payload, valid=True, asked=True)
+    held = Block(block, header, record.sig, built.payload, valid=True)
     r.blocks[block] = held
     state = r.view(built.view)
     state.proposals.insert(0, block)
@@ -136,6 +136,7 @@ def on_payload(r: Replica, built: PayloadBuilt) -> None:
             )
         )
     )
+    introduce(r, block)  # the application knows the payload, not yet the block that it became
     r.dirty.add(built.view)
 
 
