@@ -1,0 +1,244 @@
+"""A network in a variable for tests of the relay chain: keys, a scripted guest, a chain of blocks."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
+from consensus.agreement.validators import Validator, ValidatorSet
+from consensus.candidates.receipts import CandidateHeader, CandidateInclusion, bitmap_of
+from consensus.primitives import crypto
+from consensus.primitives.crypto import SigningKey, hash_tagged
+from consensus.primitives.guest import (
+    ChainEndpoint,
+    GuestCall,
+    GuestOutcome,
+    InstanceEndpoint,
+    Outgoing,
+    ReadState,
+    Status,
+    module_id,
+)
+from consensus.primitives.ids import ChainId, Epoch, Fuel, Hash, Height, ModuleId, Nonce, ValidatorIndex
+from consensus.primitives.tree import MemoryStore
+from consensus.relay.blocks import EMPTY_PAYLOAD, check_payload, encode_payload, limits_of
+from consensus.relay.genesis import Genesis, GenesisAccount, GenesisChain, GenesisValidator, genesis_state
+from consensus.relay.parameters import Entry, Parameters
+from consensus.relay.transactions import Action, TransactionBody, check_transaction, sign_transaction
+from consensus.relay.transition import BlockContext, BlockResult, apply_block
+from consensus.relay.views import StateView
+
+BANK = b"\0asm-bank"  # the scripted enclave
+CHAIN_CODE = b"\0asm-chain"
+BANK_ID = module_id(BANK)
+
+
+def key(name: str) -> SigningKey:
+    return SigningKey(hash_tagged(b"test-key", name.encode()))
+
+
+USERS = [key(f"user {index}") for index in range(6)]
+VALIDATORS = [key(f"validator {index}") for index in range(4)]
+
+
+def send_to_chain(chain: int, payload: bytes) -> bytes:
+    """An input that makes the scripted enclave message a chain."""
+    return b"C" + struct.pack("<I", chain) + payload
+
+
+def send_to_instance(module: bytes, chain: int, payload: bytes) -> bytes:
+    """An input that makes the scripted enclave message an instance."""
+    return b"I" + module + struct.pack("<I", chain) + payload
+
+
+class ScriptedGuests:
+    """A deterministic executor whose guests are a few lines of Python.
+
+    An input is a command: `S key=value` writes, `C…` and `I…` send, `F` fails, `T` traps, `B` burns all fuel,
+    `E` answers a chain origin with its own payload. What the enclave has seen is counted under b"calls".
+    """
+
+    def admit(self, wasm: bytes) -> str | None:
+        return None if wasm.startswith(b"\0asm") else "not a WebAssembly module"
+
+    def call(self, call: GuestCall, read: ReadState) -> GuestOutcome:
+        (calls,) = read([b"calls"])
+        seen = int.from_bytes(calls or b"", "big") + 1
+        writes = {b"calls": seen.to_bytes(8, "big")}
+        outgoing: list[Outgoing] = []
+        command, rest = call.input[:1], call.input[1:]
+        if command == b"F":
+            return GuestOutcome(status=Status.FAILED, fuel_used=Fuel(50), reason="asked to")
+        if command == b"T":
+            return GuestOutcome(status=Status.TRAPPED, fuel_used=call.fuel_limit)
+        if command == b"B":
+            return GuestOutcome(status=Status.OUT_OF_FUEL, fuel_used=call.fuel_limit)
+        if command == b"S":
+            name, _, value = rest.partition(b"=")
+            writes[name or b"x"] = value
+        elif command == b"C":
+            end = ChainEndpoint(chain=ChainId(struct.unpack("<I", rest[:4])[0]))
+            outgoing.append(Outgoing(destination=end, payload=rest[4:]))
+        elif command == b"I":
+            end = InstanceEndpoint(module=ModuleId(rest[:32]), chain=struct.unpack("<I", rest[32:36])[0])
+            outgoing.append(Outgoing(destination=end, payload=rest[36:]))
+        elif command == b"E":
+            end = ChainEndpoint(chain=call.chain)
+            outgoing.append(Outgoing(destination=end, payload=b"echo " + rest))
+        return GuestOutcome(
+            status=Status.OK,
+            fuel_used=Fuel(min(1_000, call.fuel_limit)),
+            output=b"done",
+            writes=tuple(sorted(writes.items())),
+            outgoing=tuple(outgoing),
+        )
+
+
+def make_genesis(**parameters: object) -> Genesis:
+    """Six users with money, four validators, the scripted enclave, and one chain that opted in to it."""
+    return Genesis(
+        network="test",
+        time_ms=1_000,
+        parameters=Parameters(**{"max_block_weight": 10_000_000, **parameters}),
+        validators=tuple(
+            GenesisValidator(
+                name=f"v{index}",
+                consensus_key=each.public,
+                identity_key=key(f"identity {index}").public,
+                account=key(f"reward {index}").public,
+                stake=1,
+            )
+            for index, each in enumerate(VALIDATORS)
+        ),
+        accounts=tuple(GenesisAccount(key=user.public, balance=10**9) for user in USERS),
+        enclaves=(BANK,),
+        chains=(
+            GenesisChain(
+                name="one",
+                owner=USERS[0].public,
+                code=CHAIN_CODE,
+                entries=(Entry(key=b"seed", value=b"1"),),
+                balance=10**7,
+                opt_in=(BANK_ID,),
+            ),
+        ),
+    )
+
+
+def block_hash(height: int) -> Hash:
+    return hash_tagged(b"test-block", height.to_bytes(8, "big"))
+
+
+@dataclass
+class Network:
+    """A relay chain that executes block after block in memory, every block twice."""
+
+    genesis: Genesis = field(default_factory=make_genesis)
+
+    def __post_init__(self) -> None:
+        self.hash = self.genesis.hash
+        self.root, nodes = genesis_state(self.genesis)
+        self.store = MemoryStore(dict(nodes))
+        self.references = dict.fromkeys(nodes, 1)
+        self.height = 0
+        self.guests = ScriptedGuests()
+        self.nonces: dict[bytes, int] = {}
+        self.validators = ValidatorSet(
+            [Validator(key=each.public, stake=1) for each in VALIDATORS],
+            chain_id_hash=self.hash,
+            epoch=Epoch(1),
+        )
+
+    @property
+    def limits(self):
+        return limits_of(self.genesis.parameters, self.hash)
+
+    @property
+    def view(self) -> StateView:
+        return StateView(
+            nodes=self.store,
+            root=self.root,
+            height=Height(self.height),
+            block=block_hash(self.height),
+            time_ms=1_000 + 10 * self.height,
+        )
+
+    def raw(
+        self, user: SigningKey, action: Action, *, nonce: int | None = None, max_fee: int = 10**6
+    ) -> bytes:
+        """A signed transaction; without a `nonce` it takes the user's next."""
+        if nonce is None:
+            nonce = self.nonces.get(user.public, 0)
+            self.nonces[user.public] = nonce + 1
+        body = TransactionBody(
+            chain_id_hash=self.hash, sender=user.public, nonce=Nonce(nonce), max_fee=max_fee, action=action
+        )
+        return sign_transaction(user, body)
+
+    def context(self) -> BlockContext:
+        height = self.height + 1
+        return BlockContext(
+            chain_id_hash=self.hash,
+            height=Height(height),
+            time_ms=1_000 + 10 * height,
+            epoch=Epoch(1),
+            parent_hash=block_hash(self.height),
+            proposer=ValidatorIndex(height % 4),
+            validators=self.validators,
+            verify=crypto.verify,
+        )
+
+    def execute(
+        self, raws: Sequence[bytes] = (), inclusions: Sequence[CandidateInclusion] = ()
+    ) -> BlockResult:
+        """Execute a block without keeping its state."""
+        payload = encode_payload(raws, inclusions) if raws or inclusions else EMPTY_PAYLOAD
+        checked = check_payload(payload, self.limits, lambda _: None, lambda *_: True)
+        return apply_block(self.root, self.context(), checked, self.store, self.guests)
+
+    def block(self, raws: Sequence[bytes] = (), inclusions: Sequence[CandidateInclusion] = ()) -> BlockResult:
+        """Execute a block, keep its state, and prune the state before it by reference counts."""
+        result = self.execute(raws, inclusions)
+        assert self.execute(raws, inclusions) == result
+        self.root = result.post_root
+        self.store.apply(dict(result.new_nodes))
+        for node, change in result.reference_changes.items():
+            self.references[node] = self.references.get(node, 0) + change
+            assert self.references[node] >= 0
+            if not self.references[node]:
+                del self.references[node]
+                del self.store.nodes[node]
+        self.height += 1
+        return result
+
+    def checked(self, raw: bytes):
+        return check_transaction(raw, self.hash)
+
+    def attest(
+        self, header: CandidateHeader, who: Sequence[int] = (0, 1, 2), verdict: Verdict = Verdict.VALID
+    ) -> CandidateInclusion:
+        """The header with the signatures of some validators."""
+        message = statement_sign_bytes(
+            self.hash, Epoch(1), Role.ATTEST, header.relay_parent, header.hash, verdict
+        )
+        return CandidateInclusion(
+            header=header,
+            verdict=int(verdict),
+            epoch=Epoch(1),
+            signers=bitmap_of([ValidatorIndex(each) for each in who]),
+            signatures=tuple(VALIDATORS[each].sign(message) for each in who),
+        )
+
+
+def total_supply(view: StateView, accounts: Sequence[bytes]) -> int:
+    """Everything that exists, found by looking: accounts, chains' balances, deposits, what was burnt."""
+    total = view.supply().burnt + sum(view.account(each).balance for each in accounts)
+    for chain in view.chains():
+        total += chain.balance + chain.deposit
+        for module in view.modules():
+            instance = view.instance(InstanceEndpoint(module=module.module, chain=ChainId(chain.chain)))
+            total += 0 if instance is None else instance.deposit
+    return total + sum(module.deposit for module in view.modules())
+
+
+ALL_ACCOUNTS = [user.public for user in USERS] + [key(f"reward {index}").public for index in range(4)]
