@@ -31,6 +31,7 @@ from enclaves import abi
 from enclaves.execute import execute
 from enclaves.stack_meter import STACK_SLOTS
 
+ANSWER = "(call $output (i32.const 0) (i32.const 4)) (i32.const 0)"
 TO_CHAIN = b"\x01" + bytes(32) + u32(9)
 
 
@@ -48,7 +49,8 @@ def assert_rolled_back(outcome: GuestOutcome, status: Status) -> None:
 
 def test_input_and_output() -> None:
     echo = guest(
-        "(call $input (i32.const 8) (i32.const 1) (i32.const 3)) (call $output (i32.const 8) (i32.const 3)) (i32.const 0)"
+        "(call $input (i32.const 8) (i32.const 1) (i32.const 3))"
+        "(call $output (i32.const 8) (i32.const 3)) (i32.const 0)"
     )
     assert ok(echo, b"-abc-").output == b"abc"
 
@@ -64,7 +66,8 @@ def test_input_and_output() -> None:
 )
 def test_context(origin: Origin, tail: tuple[int, bytes, int, int]) -> None:
     code = guest(
-        f"(call $context (i32.const 0)) (call $output (i32.const 0) (i32.const {abi.CONTEXT_BYTES})) (i32.const 0)"
+        "(call $context (i32.const 0))"
+        f"(call $output (i32.const 0) (i32.const {abi.CONTEXT_BYTES})) (i32.const 0)"
     )
     call = call_of(code, b"four", origin=origin, module=b"\x09" * 32, chain=3, kind=GuestKind.CHAIN)
     kind, identity, chain, policy = tail
@@ -268,7 +271,7 @@ def test_host_functions_are_paid_before_they_work() -> None:
 
 
 def test_memory_grows_to_the_cap_and_no_further() -> None:
-    grow = "(i32.store (i32.const 0) (memory.grow (i32.const {}))) (call $output (i32.const 0) (i32.const 4)) (i32.const 0)"
+    grow = f"(i32.store (i32.const 0) (memory.grow (i32.const {{}}))) {ANSWER}"
     assert ok(guest(grow.format(511))).output == u32(1)
     assert ok(guest(grow.format(512))).output == u32(0xFFFFFFFF)
 
@@ -289,8 +292,9 @@ def recursion(depth: int, indirect: bool = False) -> GuestCall:
     again = "(i32.sub (local.get 0) (i32.const 1))"
     step = f"(call_indirect (type $t) {again} (i32.const 0))" if indirect else f"(call $down {again})"
     extra = f"""(type $t (func (param i32) (result i32))) (table 1 funcref) (elem (i32.const 0) $down)
-      (func $down (type $t) (if (result i32) (local.get 0) (then (i32.add (i32.const 1) {step})) (else (i32.const 0))))"""
-    body = f"(i32.store (i32.const 0) (call $down (i32.const {depth}))) (call $output (i32.const 0) (i32.const 4)) (i32.const 0)"
+      (func $down (type $t) (if (result i32) (local.get 0)
+        (then (i32.add (i32.const 1) {step})) (else (i32.const 0))))"""
+    body = f"(i32.store (i32.const 0) (call $down (i32.const {depth}))) {ANSWER}"
     return call_of(guest(body, extra=extra), fuel=10**9)
 
 

@@ -129,7 +129,10 @@ def test_admits_integers_sign_extension_bulk_copy_and_tables() -> None:
       (drop (call_indirect (type $f) (i32.const 0)))
       (block $a (block $b (br_table $a $b (i32.const 1))))
     """
-    extra = "(type $f (func (result i32))) (table 1 funcref) (elem (i32.const 0) $g) (func $g (result i32) (i32.const 3))"
+    extra = """
+      (type $f (func (result i32))) (table 1 funcref) (elem (i32.const 0) $g)
+      (func $g (result i32) (i32.const 3))
+    """
     assert admit(module(extra, body)).layout.has_table
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from guest_tools import Agora, batch, call_of, guest, run, sized
@@ -154,7 +155,8 @@ def test_one_kill_in_the_middle_changes_nothing() -> None:
     pool = WorkerPool(1)
     keys = batch(sized(b"k"))
     code = guest(
-        f"(drop (call $state_get (i32.const 0) (i32.const {len(keys)}) (i32.const 100) (i32.const 100))) (i32.const 0)",
+        f"(drop (call $state_get (i32.const 0) (i32.const {len(keys)}) (i32.const 100) (i32.const 100)))"
+        "(i32.const 0)",
         keys,
     )
     call = call_of(code)
@@ -226,7 +228,7 @@ def test_a_worker_ends_with_its_node_even_inside_a_guest() -> None:
         "time.sleep(60)"
     )
     node = subprocess.Popen(
-        [sys.executable, "-c", script, os.path.dirname(__file__)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(Path(__file__).parent)], stdout=subprocess.PIPE, text=True
     )
     assert node.stdout is not None
     pid = int(node.stdout.readline())
@@ -244,7 +246,6 @@ def test_a_worker_ends_with_its_node_even_inside_a_guest() -> None:
 
 def _runs(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
