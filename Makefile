@@ -18,8 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "==> creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "==> installing $$(grep -c '==' requirements.lock) pinned packages (hashes checked)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --progress-bar on -r requirements.lock \
-	  | grep -vE '^(Requirement already|  Using cached|Looking in)' || true
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import trio, msgpack, nacl, blake3, structlog, wasmtime, lmdb, consensus'
 	@touch $@

@@ -1,0 +1,100 @@
+"""What a local network is made of: its genesis, its keys, its accounts.
+
+Every key is derived from the network's random name, so a plan is one small value. Such keys are for networks
+that live on one machine for a while; a real network's keys come from `phalanx init`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.workload import derived_key
+from consensus.primitives.crypto import SigningKey
+from consensus.primitives.ids import Amount, ChainId, Milliseconds, ModuleId, PublicKey, Stake
+from consensus.relay.genesis import Genesis, GenesisAccount, GenesisChain, GenesisValidator
+from consensus.relay.parameters import Entry, Parameters
+from enclaves.guests import agora, assets
+
+PEOPLE: Final = ("alice", "bob", "carol")
+AGORA_NAME: Final = "agora"
+AGORA_CHAIN: Final = ChainId(1)
+FUNDS: Final = Amount(10**15)
+CHAIN_FUNDS: Final = Amount(10**15)
+AGORA_FUNDS: Final = Amount(10**12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A local network. `bench_accounts` are funded on the relay chain and on the consumer chain."""
+
+    network: str
+    validators: int
+    collator: bool = True
+    idle_interval_ms: int = 1_000
+    bench_accounts: int = 64
+    journal_sync: str = "fsync"
+    amnesia: str = "probe"
+
+    def consensus_key(self, index: int) -> SigningKey:
+        """The key that votes."""
+        return derived_key(self.network, "consensus", index)
+
+    def identity_key(self, index: int) -> SigningKey:
+        """The key that a node is known by; the collator's index follows the validators'."""
+        return derived_key(self.network, "identity", index)
+
+    def person(self, name: str) -> SigningKey:
+        """One of `PEOPLE`."""
+        return derived_key(self.network, "person", PEOPLE.index(name))
+
+    def bench_key(self, index: int) -> SigningKey:
+        """A funded account of the bench."""
+        return derived_key(self.network, "bench", index)
+
+    @property
+    def module(self) -> ModuleId:
+        """The `assets` enclave, which genesis deploys."""
+        return assets.module_id()
+
+    def agora_domain(self) -> bytes:
+        """What signatures of the consumer chain bind."""
+        return agora.domain(f"{self.network}/{AGORA_NAME}")
+
+    def funded_keys(self) -> list[SigningKey]:
+        """Everybody who has funds, on either chain."""
+        people = [self.person(name) for name in PEOPLE]
+        return people + [self.bench_key(index) for index in range(self.bench_accounts)]
+
+    def genesis(self, time_ms: Milliseconds) -> Genesis:
+        """The genesis record of the network, which begins at `time_ms`."""
+        validators = tuple(
+            GenesisValidator(
+                name=f"node-{index}",
+                consensus_key=self.consensus_key(index).public,
+                identity_key=self.identity_key(index).public,
+                account=derived_key(self.network, "validator-account", index).public,
+                stake=Stake(100),
+            )
+            for index in range(self.validators)
+        )
+        funded = sorted(key.public for key in self.funded_keys())
+        return Genesis(
+            network=self.network,
+            time_ms=time_ms,
+            parameters=Parameters(idle_interval_ms=self.idle_interval_ms),
+            validators=validators,
+            accounts=tuple(GenesisAccount(key=key, balance=FUNDS) for key in funded),
+            enclaves=(assets.wasm(),),
+            chains=(self._agora(funded),),
+        )
+
+    def _agora(self, funded: list[PublicKey]) -> GenesisChain:
+        balances = dict.fromkeys(funded, AGORA_FUNDS)
+        pairs = agora.genesis_pairs(self.agora_domain(), balances, self.module)
+        return GenesisChain(
+            name=AGORA_NAME,
+            owner=self.person("alice").public,
+            code=agora.wasm(),
+            entries=tuple(Entry(key=key, value=value) for key, value in pairs),
+            balance=CHAIN_FUNDS,
+            opt_in=(self.module,),
+        )
