@@ -1,7 +1,8 @@
 """Executes relay blocks as soon as their body is known, parent first (DESIGN.md sections 3 and 4).
 
-A light block (few transactions, no guest) is executed in the loop: it takes less than a hop to a thread
-would. A heavy one goes to the one execution thread, in order. Results of blocks that are not yet durable are
+A light block (few transactions, no guest) is checked in the loop, and executed there by `work`, which the
+driver calls once the turn's votes have left: it takes less than a hop to a thread would. A heavy one goes to
+the one execution thread, in order. Results of blocks that are not yet durable are
 kept by hash, a bounded number of them: the engine keeps at most 256 final blocks unpersisted, and only
 children of executed blocks are ever validated.
 """
@@ -104,7 +105,8 @@ class Executor:
         self._jobs: dict[Hash, _Job] = {}
         self._waiting: dict[Hash, list[Callable[[], None]]] = {}  # parent → what its execution lets go on
         self._invalid: dict[Hash, str] = {}
-        self._heavy: deque[_Job] = deque()
+        self._light: deque[tuple[_Job, Executed, CheckedPayload]] = deque()
+        self._heavy: deque[tuple[_Job, Executed]] = deque()
         self._more = trio.Event()
 
     # --- questions
@@ -127,7 +129,7 @@ class Executor:
     ) -> None:
         """Check a proposed block, and the state root it names for its parent; then execute it as well.
 
-        `answer(valid, reason)` is called in this call if the work is light, else later.
+        `answer(valid, reason)` is called in this call if the parent is executed and the check is light.
         """
         if block in self._done:
             answer(True, "")
@@ -140,7 +142,10 @@ class Executor:
 
     def execute(self, block: Hash, header: Header, payload: bytes) -> None:
         """Execute a final block, unless that has been done or is under way."""
-        if block not in self._done and block not in self._jobs:
+        job = self._jobs.get(block)
+        if job is not None:
+            job.trusted = True
+        elif block not in self._done:
             self._submit(_Job(block, header, payload, True, []))
 
     def discard_below(self, height: Height, keep: Callable[[Hash], bool]) -> None:
@@ -172,12 +177,21 @@ class Executor:
                 self._reject(job, str(error))
                 return
             if _is_light(checked):
-                self.inline += 1
+                self._light.append((job, parent, checked))
                 self._accept(job)  # the vote first: executing the block is not what it waits for
-                self._finish(job, self._run(job, parent, checked))
                 return
-        self._heavy.append(job)
+        self._heavy.append((job, parent))
         self._more.set()
+
+    def work(self, most: int) -> bool:
+        """Execute up to `most` light blocks here and now; whether any are left."""
+        for _ in range(most):
+            if not self._light:
+                return False
+            job, parent, checked = self._light.popleft()
+            self.inline += 1
+            self._finish(job, self._run(job, parent, checked))
+        return bool(self._light)
 
     async def run(self) -> None:
         """Execute heavy blocks, one after the other, in a thread. Ends only by cancellation or a fault."""
@@ -186,24 +200,27 @@ class Executor:
             while not self._heavy:
                 self._more = trio.Event()
                 await self._more.wait()
-            job = self._heavy[0]
-            parent = self._done[job.header.parent_hash]
+            job, parent = self._heavy[0]
+            if not job.trusted and job.header.height <= self.tip.header.height:  # finality went another way
+                self._heavy.popleft()
+                del self._jobs[job.hash]
+                continue
             self.threaded += 1
             try:
                 checked = await trio.to_thread.run_sync(self._check, job, parent, limiter=limiter)
                 self._accept(job)
                 done = await trio.to_thread.run_sync(self._run, job, parent, checked, limiter=limiter)
             except InvalidBlock as error:
-                self._heavy.popleft()
                 self._reject(job, str(error))
-                continue
+            else:
+                self._finish(job, done)
             self._heavy.popleft()
-            self._finish(job, done)
 
     def _check(self, job: _Job, parent: Executed) -> CheckedPayload:
         if job.header.state_root != parent.post_root:
             raise InvalidBlock(
-                f"the state root {job.header.state_root.hex()[:16]} is not the parent's {parent.post_root.hex()[:16]}"
+                f"the state root {job.header.state_root.hex()[:16]} is not the parent's,"
+                f" {parent.post_root.hex()[:16]}"
             )
         verify = _trusted if job.trusted else crypto.verify
         checked = check_payload(job.payload, self._limits, self._known, verify)

@@ -1,0 +1,134 @@
+"""A leader's payload: what waits in the mempool and the candidates that can be included.
+
+With nothing to say the answer may wait up to `idle_interval`, so that an idle network does not spin
+(DESIGN.md section 4); it never waits while the parent's effects are not yet under a final root, because a
+receipt becomes provable only with the next header.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from consensus.agreement.events import BuildPayload, PayloadBuilt
+from consensus.candidates.receipts import CandidateInclusion
+from consensus.candidates.view import RelayView
+from consensus.primitives.codec import decode, encode
+from consensus.primitives.ids import PublicKey
+from consensus.primitives.tree import get_many
+from consensus.relay.blocks import EMPTY_PAYLOAD, BlockLimits, candidate_weight, encode_payload
+from consensus.relay.ledger import RECORD_LIMIT, AccountRecord, account_key
+from consensus.relay.views import StateView
+from node.executor import Executed, Executor
+from node.mempool import Mempool
+
+Includable = Callable[[RelayView, int], Sequence[CandidateInclusion]]
+HEADROOM_BYTES = 64
+
+
+@dataclass(slots=True)
+class _Pending:
+    request: BuildPayload
+    parent: Executed
+    due_us: int
+
+
+class PayloadBuilder:
+    """Answers `BuildPayload`, one at a time: a newer request replaces one that still waits."""
+
+    def __init__(
+        self,
+        *,
+        executor: Executor,
+        mempool: Mempool,
+        limits: BlockLimits,
+        idle_interval_us: int,
+        includable: Includable,
+        answer: Callable[[PayloadBuilt], None],
+    ) -> None:
+        self._executor = executor
+        self._mempool = mempool
+        self._limits = limits
+        self._idle_interval_us = idle_interval_us
+        self._includable = includable
+        self._answer = answer
+        self._pending: _Pending | None = None
+        self._request: BuildPayload | None = None
+
+    @property
+    def due_us(self) -> int | None:
+        """When a waiting payload must be built even if it is empty."""
+        return None if self._pending is None else self._pending.due_us
+
+    def request(self, request: BuildPayload, now_us: int) -> None:
+        """Build as soon as the parent is executed and there is something to say."""
+        self._request, self._pending = request, None
+        self._executor.when_executed(request.parent_hash, lambda: self._parent_ready(request, now_us))
+
+    def _parent_ready(self, request: BuildPayload, now_us: int) -> None:
+        if self._request is not request:
+            return
+        parent = self._executor.executed(request.parent_hash)
+        if parent is None:
+            raise RuntimeError("the parent of a payload was executed without a result")
+        self._pending = _Pending(request, parent, now_us + self._idle_interval_us)
+        self.poll(now_us)
+
+    def poll(self, now_us: int) -> None:
+        """Look again: something may have come in, or the wait is over."""
+        pending = self._pending
+        if pending is None:
+            return
+        payload, count = self._build(pending)
+        if payload is EMPTY_PAYLOAD and now_us < pending.due_us and not self._has_unproved(pending.parent):
+            return
+        self._pending = self._request = None
+        self._answer(
+            PayloadBuilt(
+                view=pending.request.view,
+                parent_hash=pending.request.parent_hash,
+                payload=payload,
+                tx_count=count,
+                state_root=pending.parent.post_root,
+            )
+        )
+
+    def _build(self, pending: _Pending) -> tuple[bytes, int]:
+        if pending.request.empty:
+            return EMPTY_PAYLOAD, 0
+        parent, limits = pending.parent, self._limits
+        view = StateView(
+            nodes=self._executor.nodes,
+            root=parent.post_root,
+            height=parent.header.height,
+            block=parent.hash,
+            time_ms=parent.header.time_ms,
+        )
+        candidates = list(self._includable(view, limits.max_candidates))
+        room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in candidates)
+        weight = limits.max_weight - sum(map(candidate_weight, candidates))
+        while candidates and (room < 0 or weight < 0):  # the last ones wait for the next block
+            dropped = candidates.pop()
+            room += len(encode(dropped))
+            weight += candidate_weight(dropped)
+        chosen = []
+        if len(self._mempool):
+            chosen = self._mempool.select(
+                lambda accounts: self._nonces(parent, accounts),
+                max_bytes=room,
+                max_weight=weight,
+                max_transactions=limits.max_transactions,
+            )
+        if not chosen and not candidates:
+            return EMPTY_PAYLOAD, 0
+        return encode_payload([each.raw for each in chosen], candidates), len(chosen)
+
+    def _nonces(self, parent: Executed, accounts: Sequence[PublicKey]) -> list[int]:
+        raws = get_many(self._executor.nodes, parent.post_root, [account_key(each) for each in accounts])
+        return [0 if raw is None else decode(AccountRecord, raw, limit=RECORD_LIMIT).nonce for raw in raws]
+
+    @staticmethod
+    def _has_unproved(parent: Executed) -> bool:
+        """Whether the parent did something that only the next header proves, or left calls to deliver."""
+        checked = parent.checked
+        return parent.calls_waiting > 0 or (
+            checked is not None and bool(checked.transactions or checked.candidates)
+        )

@@ -1,0 +1,275 @@
+"""The loop around the agreement engine: inputs in, one journal commit, messages out.
+
+A turn drains what has come in, runs the engine on it, and answers what the engine asks the application for
+if that needs no waiting, until nothing moves any more. Then the records of the whole turn become durable as
+one group, and only then do its messages leave, in order; then blocks that were voted for are executed. A
+commit runs in a thread, so what arrives meanwhile is waiting, together, for the next turn.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from consensus.agreement.engine import Engine
+from consensus.agreement.events import (
+    Append,
+    BlockValidated,
+    Broadcast,
+    BuildPayload,
+    Certified,
+    Effect,
+    Event,
+    EvidenceFound,
+    Finalized,
+    Instant,
+    Peer,
+    PeerMisbehaved,
+    Send,
+    ServeChain,
+    StatementRefused,
+    StatementSigned,
+    Tick,
+    ValidateBlock,
+)
+from consensus.agreement.journal_records import JournalRecord, encode_record
+from consensus.agreement.messages import Message, Proposal, block_hash
+from consensus.primitives.ids import Hash
+from node.builder import PayloadBuilder
+from node.executor import Executor
+from node.final_chain import FinalChain
+from node.journal import Journal
+from node.trace import TraceRing
+
+INBOX_EVENTS: Final = 8_192  # above it, peers are not read until the loop has caught up
+TURN_EVENTS: Final = 256  # so that a flood of input can not hold back the votes of a turn
+EXECUTE_AT_ONCE: Final = 4  # light blocks between two turns: some 2 ms
+REWRITE_BYTES: Final = 16 * 1024 * 1024  # journal size above which it is rewritten from a snapshot
+
+
+class Links(Protocol):
+    """Where messages go. Nothing here blocks; what a full queue drops, the engine says again."""
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """To one peer."""
+        ...
+
+    def broadcast(self, message: Message) -> None:
+        """To all validators and observers."""
+        ...
+
+    def serve_chain(self, request: ServeChain) -> None:
+        """Answer from the store, in its own time."""
+        ...
+
+    def misbehaved(self, peer: Peer, reason: str) -> None:
+        """Disconnect and ban."""
+        ...
+
+
+StatementAnswer = StatementSigned | StatementRefused
+
+
+class Driver:
+    """Owns the engine. `post` and `offer` bring inputs; `run` is the loop."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        journal: Journal | None,
+        links: Links,
+        executor: Executor,
+        final_chain: FinalChain,
+        trace: TraceRing,
+        on_certified: Callable[[Hash], None],
+        on_statement: Callable[[StatementAnswer], None],
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """`journal` is None for an observer, which signs nothing."""
+        self.engine: Final = engine
+        self.turns = 0
+        self.events = 0
+        self.builder: PayloadBuilder | None = None  # set for validators, before `run`
+        self._journal = journal
+        self._links = links
+        self._executor = executor
+        self._final_chain = final_chain
+        self._trace = trace
+        self._on_certified = on_certified
+        self._on_statement = on_statement
+        self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
+        self._inbox: deque[Event] = deque()
+        self._answers: deque[Event] = deque()  # the application's own, handled before anything else
+        self._wake = trio.Event()
+        self._room = trio.Event()
+        self._rewrite_above = REWRITE_BYTES
+
+    # --- inputs
+
+    def post(self, event: Event) -> None:
+        """An input from this node itself: few, and never refused."""
+        self._answers.append(event)
+        self._wake.set()
+
+    async def offer(self, event: Event) -> None:
+        """An input from a peer; waits while the loop is behind."""
+        while len(self._inbox) >= INBOX_EVENTS:
+            self._room = trio.Event()
+            await self._room.wait()
+        self._inbox.append(event)
+        self._wake.set()
+
+    def poke(self) -> None:
+        """Something that a leader could say has come in."""
+        if self.builder is not None and self.builder.due_us is not None:
+            self._wake.set()
+
+    # --- the loop
+
+    async def run(self) -> None:
+        """Drive until cancelled. Raises LocalFault if the journal can not be written; then nothing left."""
+        while True:
+            more = self._executor.work(EXECUTE_AT_ONCE)
+            if more or self._wake.is_set():
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.move_on_after(self._patience_s()):
+                    await self._wake.wait()
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Take in what there is, make it durable, let it out."""
+        if self._wake.is_set():
+            self._wake = trio.Event()
+        self.turns += 1
+        records, outgoing = self._take_in()
+        if records:
+            if self._journal is None:
+                raise RuntimeError("an observer has nothing to sign")
+            commits = self._journal.commits
+            with trio.CancelScope(shield=True):
+                await self._journal.commit([encode_record(each) for each in records])
+            if self._journal.commits != commits + 1:
+                raise RuntimeError("messages would leave before their records are durable")
+        self._let_out(outgoing)
+        if self._journal is not None and self._journal.size_bytes > self._rewrite_above:
+            await self._rewrite(self._journal)
+
+    def _take_in(self) -> tuple[list[JournalRecord], list[Effect]]:
+        records: list[JournalRecord] = []
+        outgoing: list[Effect] = []
+        for _ in range(TURN_EVENTS):
+            if self._answers:
+                event = self._answers.popleft()
+            elif self._inbox:
+                event = self._inbox.popleft()
+            else:
+                break
+            self._handle(event, records, outgoing)
+        else:
+            self._wake.set()
+        self._room.set()
+        now = _now()
+        if self.builder is not None:
+            self.builder.poll(now.mono_us)
+        deadline_us = self.engine.deadline_us
+        if deadline_us is not None and deadline_us <= now.mono_us:
+            self._handle(Tick(), records, outgoing)
+        while self._answers:
+            self._handle(self._answers.popleft(), records, outgoing)
+        return records, outgoing
+
+    def _handle(self, event: Event, records: list[JournalRecord], outgoing: list[Effect]) -> None:
+        self.events += 1
+        now = _now()
+        for effect in self.engine.handle(event, now):
+            if isinstance(effect, Append):
+                records.extend(effect.records)
+            elif isinstance(effect, ValidateBlock):
+                self._validate(effect)
+            elif isinstance(effect, BuildPayload):
+                self._build(effect, now)
+            elif isinstance(effect, Finalized):
+                self._trace.finalized(effect.block_hash, one_round=effect.one_round)
+                self._final_chain.finalized(effect)
+            elif isinstance(effect, Certified):
+                self._trace.notarised(effect.block_hash)
+                self._on_certified(effect.block_hash)
+            else:
+                outgoing.append(effect)
+                if isinstance(effect, Broadcast) and isinstance(effect.message, Proposal):
+                    self._proposed(effect.message)
+
+    def _let_out(self, outgoing: Sequence[Effect]) -> None:
+        for effect in outgoing:
+            match effect:
+                case Broadcast(message):
+                    self._links.broadcast(message)
+                case Send(peer, message):
+                    self._links.send(peer, message)
+                case ServeChain():
+                    self._links.serve_chain(effect)
+                case PeerMisbehaved(peer, reason):
+                    self._links.misbehaved(peer, reason)
+                case EvidenceFound(evidence):
+                    self._log.error("evidence.found", offence=repr(evidence))
+                case StatementSigned() | StatementRefused():
+                    self._on_statement(effect)
+                case _:
+                    raise RuntimeError(f"{type(effect).__name__} is not for the world outside")
+
+    # --- the application
+
+    def _validate(self, request: ValidateBlock) -> None:
+        self._trace.received(request.block_hash)
+
+        def answer(valid: bool, reason: str) -> None:
+            if not valid:
+                self._log.warning("block.invalid", block=request.block_hash.hex(), reason=reason)
+            self.post(BlockValidated(request.block_hash, valid, reason))
+
+        self._executor.validate(request.block_hash, request.header, request.payload, answer)
+
+    def _build(self, request: BuildPayload, now: Instant) -> None:
+        if self.builder is None:
+            raise RuntimeError("a node that builds no payload was asked for one")
+        self.builder.request(request, now.mono_us)
+
+    def _proposed(self, proposal: Proposal) -> None:
+        """Execute an own block too: its children are validated on its state."""
+        if proposal.payload is not None:
+            name = block_hash(proposal.header)
+            self._trace.proposed(name)
+            self._executor.validate(name, proposal.header, proposal.payload, _ignore)
+
+    # --- housekeeping
+
+    def _patience_s(self) -> float:
+        due = [self.engine.deadline_us, None if self.builder is None else self.builder.due_us]
+        known = [each for each in due if each is not None]
+        if not known:
+            return 3_600.0
+        return max(0.0, (min(known) - _now().mono_us) / 1e6)
+
+    async def _rewrite(self, journal: Journal) -> None:
+        """Keep only what is still needed; if that is most of it, let the file grow before the next try."""
+        snapshot = [encode_record(each) for each in self.engine.journal_snapshot()]
+        before = journal.size_bytes
+        with trio.CancelScope(shield=True):
+            await journal.rewrite(snapshot)
+        self._rewrite_above = max(REWRITE_BYTES, 2 * journal.size_bytes)
+        self._log.info("journal.rewritten", bytes_before=before, bytes=journal.size_bytes)
+
+
+def _ignore(valid: bool, reason: str) -> None:
+    if not valid:
+        raise RuntimeError(f"this node proposed an invalid block: {reason}")
+
+
+def _now() -> Instant:
+    return Instant(mono_us=time.monotonic_ns() // 1000, unix_ms=time.time_ns() // 1_000_000)

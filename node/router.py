@@ -1,0 +1,243 @@
+"""Between the transport's bytes and the node's messages: lanes, peer numbers, batches of transactions.
+
+Validators are peers 0 … n-1 by their index; every other identity gets the next free number when it first
+connects. A frame that does not decode convicts its sender, because links are authenticated. Transactions
+travel in batches, so that a thousand of them are a few frames; a batch is flooded as one item.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final, Protocol
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from consensus.agreement.events import Event, Peer, PeerDown, PeerUp, Received, RoundTrip, ServeChain
+from consensus.agreement.messages import Chain, Message, Proposal, decode_message, encode_message
+from consensus.candidates.receipts import CandidateMessage, decode_candidate_message, encode_candidate_message
+from consensus.primitives.codec import MaxLength, decode, encode
+from consensus.primitives.errors import DecodeError
+from consensus.relay.transactions import MAX_TRANSACTION_BYTES
+from net.gossip import Flood
+from net.identity import PeerId
+from net.lanes import Lane
+from net.transport import Transport
+
+SMALL_PROPOSAL_BYTES: Final = 32 * 1024  # with a larger body, a proposal takes the lane of bodies
+BATCH_BYTES: Final = 256 * 1024
+BATCH_TRANSACTIONS: Final = 512
+MAX_BATCH_TRANSACTIONS: Final = 4_096
+MAX_BATCH_BYTES: Final = 2 * MAX_TRANSACTION_BYTES
+INTAKE_BATCHES: Final = 64  # batches of transactions waiting to be checked; beyond, they are dropped
+SERVE_REQUESTS: Final = 16  # peers catching up at once; beyond, they ask again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionBatch:
+    """Signed relay transactions on their way to every mempool."""
+
+    WIRE_TAG: ClassVar[int] = 1
+    transactions: Annotated[
+        tuple[Annotated[bytes, MaxLength(MAX_TRANSACTION_BYTES)], ...], MaxLength(MAX_BATCH_TRANSACTIONS)
+    ]
+
+
+class Inbox(Protocol):
+    """The driver, as the router sees it."""
+
+    def post(self, event: Event) -> None:
+        """An input that is never refused."""
+        ...
+
+    async def offer(self, event: Event) -> None:
+        """An input from a peer; may wait."""
+        ...
+
+
+CandidateReceiver = Callable[[Peer, CandidateMessage], None]
+
+
+class Router:
+    """Implements the transport's callbacks and the driver's `Links`. Built before both; `bind` joins them."""
+
+    def __init__(
+        self,
+        *,
+        validators: Sequence[PeerId],
+        own: PeerId,
+        candidates: CandidateReceiver | None,
+        serve: Callable[[int, int], Chain],
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """`validators`: node identities by index. `serve(first, last)` reads final blocks, in a thread."""
+        self.dropped_batches = 0
+        self.candidate_peer_up: Callable[[Peer], None] = lambda peer: None
+        self._numbers: dict[PeerId, Peer] = {each: Peer(index) for index, each in enumerate(validators)}
+        self._identities: dict[Peer, PeerId] = {number: each for each, number in self._numbers.items()}
+        self._validators = len(validators)
+        self._own = own
+        self._candidates = candidates
+        self._serve = serve
+        self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
+        self._transport: Transport | None = None
+        self._inbox: Inbox | None = None
+        self._flood: Flood | None = None
+        self._to_check, self._unchecked = trio.open_memory_channel[TransactionBatch](INTAKE_BATCHES)
+        self._to_serve, self._unserved = trio.open_memory_channel[ServeChain](SERVE_REQUESTS)
+
+    def bind(self, transport: Transport, inbox: Inbox) -> None:
+        """Join the two sides; before either runs."""
+        self._transport = transport
+        self._inbox = inbox
+        self._flood = Flood(
+            send=transport.send, connected=transport.connected, lane=Lane.TRANSACTIONS, fanout=0
+        )
+
+    # --- what the transport calls
+
+    async def receive(self, sender: PeerId, lane: Lane, frame: bytes) -> None:
+        """One frame of a peer."""
+        try:
+            if lane in (Lane.CONSENSUS, Lane.BLOCKS):
+                await self._bound_inbox.offer(Received(self.number(sender), decode_message(frame)))
+            elif lane is Lane.CANDIDATES:
+                if self._candidates is not None:
+                    self._candidates(self.number(sender), decode_candidate_message(frame))
+            elif lane is Lane.TRANSACTIONS:
+                self._receive_batch(sender, frame)
+        except DecodeError as error:
+            self._bound_transport.ban(sender, str(error))
+
+    def _receive_batch(self, sender: PeerId, frame: bytes) -> None:
+        if self._flood is None or not self._flood.first_seen(sender, frame):
+            return
+        batch = decode(TransactionBatch, frame, limit=MAX_BATCH_BYTES)
+        try:
+            self._to_check.send_nowait(batch)
+        except trio.WouldBlock:
+            self.dropped_batches += 1
+
+    def peer_up(self, peer: PeerId) -> None:
+        """A session stands."""
+        number = self.number(peer)
+        self._bound_inbox.post(PeerUp(number))
+        self.candidate_peer_up(number)
+
+    def peer_down(self, peer: PeerId, reason: str) -> None:
+        """A session is gone."""
+        self._bound_inbox.post(PeerDown(self.number(peer)))
+
+    def round_trip(self, peer: PeerId, rtt_us: int) -> None:
+        """A link was measured."""
+        self._bound_inbox.post(RoundTrip(self.number(peer), rtt_us))
+
+    # --- what the driver calls
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """To one peer."""
+        identity = self._identities.get(peer)
+        if identity is not None:
+            self._bound_transport.send(identity, _lane_of(message), encode_message(message))
+
+    def broadcast(self, message: Message) -> None:
+        """To everybody who is connected."""
+        self._bound_transport.broadcast(_lane_of(message), encode_message(message))
+
+    def serve_chain(self, request: ServeChain) -> None:
+        """Queue an answer from the store; a peer that is not served asks again."""
+        try:
+            self._to_serve.send_nowait(request)
+        except trio.WouldBlock:
+            self._log.info("chain.not_served", peer=request.peer, first=request.first)
+
+    def misbehaved(self, peer: Peer, reason: str) -> None:
+        """Ban a peer."""
+        identity = self._identities.get(peer)
+        if identity is not None:
+            self._bound_transport.ban(identity, reason)
+
+    # --- candidates
+
+    def send_candidate(self, peer: Peer, message: CandidateMessage) -> bool:
+        """To one peer; False if it could not be queued."""
+        identity = self._identities.get(peer)
+        frame = encode_candidate_message(message)
+        return identity is not None and self._bound_transport.send(identity, Lane.CANDIDATES, frame)
+
+    def broadcast_candidate(self, message: CandidateMessage) -> None:
+        """To everybody who is connected: validators decide, observers follow."""
+        self._bound_transport.broadcast(Lane.CANDIDATES, encode_candidate_message(message))
+
+    # --- transactions
+
+    def flood(self, transactions: Sequence[bytes]) -> None:
+        """Send accepted transactions to every mempool, in batches."""
+        if self._flood is None:
+            return
+        batch: list[bytes] = []
+        size = 0
+        for raw in transactions:
+            if batch and (size + len(raw) > BATCH_BYTES or len(batch) >= BATCH_TRANSACTIONS):
+                self._flood.publish(encode(TransactionBatch(transactions=tuple(batch))))
+                batch, size = [], 0
+            batch.append(raw)
+            size += len(raw)
+        if batch:
+            self._flood.publish(encode(TransactionBatch(transactions=tuple(batch))))
+
+    async def take_batch(self) -> tuple[bytes, ...]:
+        """The next batch of transactions from peers."""
+        return (await self._unchecked.receive()).transactions
+
+    # --- tasks
+
+    async def run_server(self) -> None:
+        """Answer peers that catch up, one after the other, from the store."""
+        limiter = trio.CapacityLimiter(1)
+
+        def answer(request: ServeChain) -> tuple[Chain, bytes]:
+            chain = self._serve(request.first, request.last)
+            return chain, encode_message(chain)
+
+        async for request in self._unserved:
+            chain, frame = await trio.to_thread.run_sync(answer, request, limiter=limiter)
+            identity = self._identities.get(request.peer)
+            if identity is not None:
+                self._bound_transport.send(identity, _lane_of(chain), frame)
+
+    # --- peers
+
+    def number(self, identity: PeerId) -> Peer:
+        """The peer number of an identity; a new one for a new observer."""
+        number = self._numbers.get(identity)
+        if number is None:
+            number = Peer(max(len(self._numbers), self._validators))
+            self._numbers[identity] = number
+            self._identities[number] = identity
+        return number
+
+    @property
+    def identities(self) -> Mapping[Peer, PeerId]:
+        """Everybody with a number."""
+        return self._identities
+
+    @property
+    def _bound_transport(self) -> Transport:
+        if self._transport is None:
+            raise RuntimeError("the router is not bound to a transport")
+        return self._transport
+
+    @property
+    def _bound_inbox(self) -> Inbox:
+        if self._inbox is None:
+            raise RuntimeError("the router is not bound to a driver")
+        return self._inbox
+
+
+def _lane_of(message: Message) -> Lane:
+    if isinstance(message, Chain):
+        return Lane.BLOCKS
+    if isinstance(message, Proposal) and message.payload is not None:
+        return Lane.CONSENSUS if len(message.payload) <= SMALL_PROPOSAL_BYTES else Lane.BLOCKS
+    return Lane.CONSENSUS
