@@ -3,8 +3,8 @@
     async with RpcClient("http://127.0.0.1:7800") as client:
         status = await client.status()
 
-Asking again is always safe: reads change nothing, and a transaction has the same bytes, hence the same hash and
-nonce, however often it is submitted. So a request that met a broken connection is repeated until
+Asking again is always safe: reads change nothing, and a transaction has the same bytes, hence the same hash
+and nonce, however often it is submitted. So a request that met a broken connection is repeated until
 `patience_s` is over. An answer of the node that says no is `RpcError`; no answer at all is `RpcUnreachable`.
 """
 
@@ -132,7 +132,7 @@ class RpcClient:
                 break
             except httpx.TimeoutException:
                 raise RpcUnreachable(
-                    f"{self.url} did not answer within {self._timeout_s + wait_s:g} s; is the node overloaded?"
+                    f"{self.url} did not answer within {self._timeout_s + wait_s:g} s; is it overloaded?"
                 ) from None
             except httpx.HTTPError as error:
                 if trio.current_time() >= give_up:

@@ -26,13 +26,13 @@ def to_json(value: Any) -> Any:
     """The JSON form of a report (a dataclass of `node.api`) or of a list of them."""
     if isinstance(value, list | tuple):
         return [to_json(each) for each in value]
-    encode = _encoder(type(value))
+    encode = _encoder(type(value))  # type: ignore[arg-type]  # a class is hashable; typeshed is unsure
     return encode(value)
 
 
 def from_json(kind: type[T], raw: Any) -> T:
     """The report of type `kind` that JSON `raw` says. Raises DecodeError naming what does not fit."""
-    value: T = _decoder(kind)(raw)
+    value: T = _decoder(kind)(raw)  # type: ignore[arg-type]  # as above
     return value
 
 

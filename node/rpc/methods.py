@@ -1,0 +1,157 @@
+"""What can be asked over JSON-RPC: the table of methods, each a few lines onto `NodeApi`.
+
+A method's keyword parameters are its JSON parameters; `docs/` and `parameters` give their forms. Answers are
+the reports of `node.api` in the form of `json_form`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consensus.primitives.errors import UserError
+from consensus.primitives.ids import ChainId, Hash, Height, ModuleId, PublicKey
+from node.api import NodeApi
+from node.rpc.json_form import to_json
+from node.rpc.jsonrpc import Methods
+from node.rpc.parameters import (
+    ChainNumber,
+    HashItems,
+    HeightNumber,
+    HexHash,
+    HexItems,
+    HexRawKey,
+    PageSize,
+    WaitMilliseconds,
+    WaitStage,
+    state_key,
+)
+
+METHODS: Final = Methods()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every method is given."""
+
+    api: NodeApi
+    url: str  # of this server
+
+
+@METHODS.method
+async def status(context: Context) -> Any:
+    """Where the node stands."""
+    return to_json(context.api.status()) | {"rpc": [context.url]}
+
+
+@METHODS.method
+async def submit(context: Context, *, transactions: HexItems) -> Any:
+    """Offer relay transactions; each stands alone."""
+    return to_json(await context.api.submit(transactions))
+
+
+@METHODS.method
+async def receipt(
+    context: Context, *, hash: HexHash, wait: WaitStage = None, timeout_ms: WaitMilliseconds = 30_000
+) -> Any:
+    """A transaction's report; with `wait`, as soon as it reached that stage."""
+    return to_json(await context.api.receipt(Hash(hash), wait=wait, timeout_s=timeout_ms / 1000))
+
+
+@METHODS.method
+async def receipts(context: Context, *, hashes: HashItems) -> Any:
+    """Reports of many transactions, without waiting."""
+    return to_json(context.api.receipts([Hash(each) for each in hashes]))
+
+
+@METHODS.method
+async def receipt_proof(context: Context, *, hash: HexHash) -> Any:
+    """A self-contained proof of a receipt."""
+    return {"hash": hash.hex(), "proof": context.api.receipt_proof(Hash(hash)).hex()}
+
+
+@METHODS.method
+async def account(context: Context, *, account: HexHash) -> Any:
+    """Balance and next nonce."""
+    return to_json(context.api.account(PublicKey(account)))
+
+
+@METHODS.method
+async def state(
+    context: Context, *, key: HexHash | None = None, path: str | None = None, prove: bool = False
+) -> Any:
+    """One leaf of the relay state, by tree key or by readable path."""
+    if (key is None) == (path is None):
+        raise UserError("state: give either key or path")
+    tree_key = Hash(key) if key is not None else state_key(str(path))
+    return to_json(context.api.state(tree_key, prove=prove))
+
+
+@METHODS.method
+async def block(context: Context, *, height: HeightNumber | None = None, hash: HexHash | None = None) -> Any:
+    """A final block, by height or by hash."""
+    if (height is None) == (hash is None):
+        raise UserError("block: give either height or hash")
+    if hash is not None:
+        return to_json(context.api.block(block_hash=Hash(hash)))
+    return to_json(context.api.block(height=Height(height or 0)))
+
+
+@METHODS.method
+async def validators(context: Context) -> Any:
+    """The epoch's validator set."""
+    return to_json(context.api.validators())
+
+
+@METHODS.method
+async def chains(context: Context) -> Any:
+    """Every consumer chain."""
+    return to_json(context.api.chains())
+
+
+@METHODS.method
+async def chain(context: Context, *, chain: ChainNumber) -> Any:
+    """One consumer chain: its record and head."""
+    return to_json(context.api.chain(ChainId(chain)))
+
+
+@METHODS.method
+async def chain_submit(context: Context, *, chain: ChainNumber, transactions: HexItems) -> Any:
+    """Offer transactions to a consumer chain's collator."""
+    return to_json(await context.api.chain_submit(ChainId(chain), transactions))
+
+
+@METHODS.method
+async def chain_receipts(context: Context, *, chain: ChainNumber, hashes: HashItems) -> Any:
+    """Stages of consumer-chain transactions."""
+    return to_json(context.api.chain_receipts(ChainId(chain), [Hash(each) for each in hashes]))
+
+
+@METHODS.method
+async def chain_state(context: Context, *, chain: ChainNumber, key: HexRawKey, prove: bool = False) -> Any:
+    """A raw key of a consumer chain's state."""
+    return to_json(context.api.chain_state(ChainId(chain), key, prove=prove))
+
+
+@METHODS.method
+async def enclaves(context: Context) -> Any:
+    """Every deployed module."""
+    return to_json(context.api.enclaves())
+
+
+@METHODS.method
+async def enclave(context: Context, *, module: HexHash) -> Any:
+    """One module."""
+    return to_json(context.api.enclave(ModuleId(module)))
+
+
+@METHODS.method
+async def enclave_state(
+    context: Context, *, module: HexHash, chain: ChainNumber, key: HexRawKey, prove: bool = False
+) -> Any:
+    """A raw key of an instance's state."""
+    return to_json(context.api.enclave_state(ModuleId(module), ChainId(chain), key, prove=prove))
+
+
+@METHODS.method
+async def trace(context: Context, *, after: HeightNumber = 0, limit: PageSize = 1_000) -> Any:
+    """Latency records of final blocks above `after`."""
+    return to_json(context.api.trace(Height(after), limit))
