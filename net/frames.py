@@ -183,7 +183,7 @@ class Inbox:
         self._cipher = cipher
         self._partial = [_Partial(limits[lane].frame_bytes, []) for lane in _LANES]
         self._rest = bytearray()  # the beginning of a record
-        self.records = 0
+        self.records = 0  # that authenticated
 
     def receive(self, data: bytes) -> Iterator[Received]:
         """What `data` completes, in order; to be iterated to its end before the next call.

@@ -123,29 +123,38 @@ class Connection:
     async def _read(self) -> None:
         try:
             await self._dispatch(self._surplus)
-            while True:
-                self._listening_since = trio.current_time()
-                await trio.lowlevel.wait_readable(self._sock)
-                try:
-                    data = self._sock.recv(RECEIVE_BYTES)
-                except BlockingIOError:
-                    continue
-                if not data:
-                    self.close("the peer hung up")
-                    return
-                self._listening_since = None
-                self._counters.wire_bytes_received += len(data)
+            while data := await self._take():
+                records = self._inbox.records
                 await self._dispatch(data)
-        except OSError as error:
-            self.close(_broken(error))
+                self._counters.wire_bytes_received += len(data)
+                self._counters.records_received += self._inbox.records - records
         except CorruptRecord as error:
             self.close(f"corrupted on the way: {error}")
         except RemoteFault as error:
             self.close(str(error), misbehaved=True)
 
+    async def _take(self) -> bytes:
+        """The next bytes of the stream; none when it is over, after `close`.
+
+        Only here is an `OSError` the connection's: one out of `receive` is a fault of this node.
+        """
+        self._listening_since = trio.current_time()
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._sock)
+                with suppress(BlockingIOError):
+                    data = self._sock.recv(RECEIVE_BYTES)
+                    break
+        except OSError as error:
+            self.close(_broken(error))
+            return b""
+        self._listening_since = None
+        if not data:
+            self.close("the peer hung up")
+        return data
+
     async def _dispatch(self, data: bytes) -> None:
         lanes = self._counters.lanes
-        records = self._inbox.records
         for item in self._inbox.receive(data):
             if isinstance(item, Frame):
                 lane, payload = item
@@ -157,7 +166,6 @@ class Connection:
                 self._flush(at_once=True)
             else:
                 self._pong(item.token)
-        self._counters.records_received += self._inbox.records - records
 
     async def _write(self) -> None:
         try:

@@ -84,23 +84,14 @@ def tune(sock: socket.socket, unsent_bytes: int) -> None:
 async def shake_hands(sock: socket.socket, handshake: Handshake, timeout_s: float) -> Session:
     """Drive one handshake. Raises `HandshakeRefused`, also when the peer hangs up or takes too long."""
     with trio.move_on_after(timeout_s):
-        try:
-            return await _shake_hands(sock, handshake)
-        except OSError as error:
-            raise HandshakeRefused(
-                RefusalReason.CLOSED, f"the connection broke in the handshake: {error}"
-            ) from None
+        return await _shake_hands(sock, handshake)
     raise HandshakeRefused(RefusalReason.TIMED_OUT, f"the handshake took longer than {timeout_s} s")
 
 
 async def _shake_hands(sock: socket.socket, handshake: Handshake) -> Session:
     await _send_all(sock, handshake.start())
     while handshake.session is None:
-        await trio.lowlevel.wait_readable(sock)
-        try:
-            data = sock.recv(handshake.awaited_bytes)
-        except BlockingIOError:
-            continue
+        data = await _receive_some(sock, handshake.awaited_bytes)
         if not data:
             raise HandshakeRefused(RefusalReason.CLOSED, "the peer hung up in the handshake", by_remote=True)
         try:
@@ -119,17 +110,23 @@ async def _part(sock: socket.socket, farewell: bytes) -> None:
     """
     if not farewell:
         return
-    await _send_all(sock, farewell)
-    sock.shutdown(socket.SHUT_WR)
     unread = PARTING_BYTES
-    with trio.move_on_after(PARTING_S):
-        while unread > 0:
+    with trio.move_on_after(PARTING_S), suppress(HandshakeRefused, OSError):  # it left before it heard why
+        await _send_all(sock, farewell)
+        sock.shutdown(socket.SHUT_WR)
+        while unread > 0 and (data := await _receive_some(sock, unread)):
+            unread -= len(data)
+
+
+async def _receive_some(sock: socket.socket, most: int) -> bytes:
+    while True:
+        try:
             await trio.lowlevel.wait_readable(sock)
-            with suppress(BlockingIOError):
-                data = sock.recv(unread)
-                if not data:
-                    return
-                unread -= len(data)
+            return sock.recv(most)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise _broke(error) from None
 
 
 async def _send_all(sock: socket.socket, data: bytes) -> None:
@@ -138,3 +135,10 @@ async def _send_all(sock: socket.socket, data: bytes) -> None:
             data = data[sock.send(data) :]
         except BlockingIOError:
             await trio.lowlevel.wait_writable(sock)
+        except OSError as error:
+            raise _broke(error) from None
+
+
+def _broke(error: OSError) -> HandshakeRefused:
+    detail = f"the connection broke in the handshake: {error.strerror or error}"
+    return HandshakeRefused(RefusalReason.CLOSED, detail, by_remote=True)

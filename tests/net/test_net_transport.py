@@ -437,9 +437,12 @@ def test_a_new_connection_of_the_same_peer_replaces_the_stale_one() -> None:
     trio.run(main)
 
 
-def test_an_exception_in_a_callback_ends_the_transport_loudly() -> None:
+@pytest.mark.parametrize("kind", [ZeroDivisionError, OSError])
+def test_an_exception_in_a_callback_ends_the_transport_loudly(kind: type[Exception]) -> None:
+    """An OSError too: the disk's must not pass for the connection's."""
+
     async def receive(*_: object) -> None:
-        raise ZeroDivisionError
+        raise kind
 
     async def main() -> None:
         async with (
@@ -452,7 +455,7 @@ def test_an_exception_in_a_callback_ends_the_transport_loudly() -> None:
 
     with pytest.raises(BaseExceptionGroup) as caught:
         trio.run(main)
-    assert caught.group_contains(ZeroDivisionError)
+    assert caught.group_contains(kind)
 
 
 def test_a_taken_port_is_reported() -> None:
