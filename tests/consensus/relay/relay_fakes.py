@@ -12,6 +12,7 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.guest import (
     ChainEndpoint,
     GuestCall,
+    GuestKind,
     GuestOutcome,
     InstanceEndpoint,
     Outgoing,
@@ -62,6 +63,9 @@ class ScriptedGuests:
         return None if wasm.startswith(b"\0asm") else "not a WebAssembly module"
 
     def call(self, call: GuestCall, read: ReadState) -> GuestOutcome:
+        return run_chain(call, read) if call.kind is GuestKind.CHAIN else self._enclave(call, read)
+
+    def _enclave(self, call: GuestCall, read: ReadState) -> GuestOutcome:
         (calls,) = read([b"calls"])
         seen = int.from_bytes(calls or b"", "big") + 1
         writes = {b"calls": seen.to_bytes(8, "big")}
@@ -92,6 +96,43 @@ class ScriptedGuests:
             writes=tuple(sorted(writes.items())),
             outgoing=tuple(outgoing),
         )
+
+
+def unframe(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The messages and transactions in a chain guest's input."""
+    lists: list[list[bytes]] = []
+    offset = 0
+    for _ in range(2):
+        (count,) = struct.unpack_from("<I", data, offset)
+        offset += 4
+        items = []
+        for _ in range(count):
+            (size,) = struct.unpack_from("<I", data, offset)
+            items.append(data[offset + 4 : offset + 4 + size])
+            offset += 4 + size
+        lists.append(items)
+    assert offset == len(data)
+    return lists[0], lists[1]
+
+
+def run_chain(call: GuestCall, read: ReadState) -> GuestOutcome:
+    """A consumer chain in Python: appends what it got to a log; a transaction `!…` messages its instance."""
+    messages, transactions = unframe(call.input)
+    (log,) = read([b"log"])
+    outgoing = []
+    for each in transactions:
+        if each == b"trap":
+            return GuestOutcome(status=Status.TRAPPED, fuel_used=call.fuel_limit)
+        if each[:1] == b"!":
+            end = InstanceEndpoint(module=BANK_ID, chain=call.chain)
+            outgoing.append(Outgoing(destination=end, payload=each[1:]))
+    news = b"".join(b"<" + each[37:] + b">" for each in messages) + b"".join(transactions)
+    return GuestOutcome(
+        status=Status.OK,
+        fuel_used=Fuel(100 + len(call.input)),
+        writes=((b"log", (log or b"") + news),),
+        outgoing=tuple(outgoing),
+    )
 
 
 def make_genesis(**parameters: object) -> Genesis:
