@@ -164,7 +164,9 @@ class BuildPayload:
 class ValidateBlock:
     """Check this payload and that `header.state_root` is the parent's post-state; answer BlockValidated.
 
-    The parent is certified, its header and body have been handed out before (here, or in Finalized)."""
+    The parent is certified, its header and body have been handed out before (here, or in Finalized). The own
+    proposal comes here too, so that the application knows every block it may have to build on. Some blocks
+    are handed out only because a certified child needs them; answering for those changes nothing."""
 
     block_hash: Hash
     header: Header

@@ -41,9 +41,9 @@ def advance(r: Replica) -> None:
         path.append(held)
         wanted = held.header.parent_hash
     path.reverse()
-    if r.tip.height - r.persisted_height + len(path) > MAX_UNPERSISTED and r.handed_out:
-        return
-    _hand_out(r, path, certificate, tuple(each.header for each in path))
+    room = MAX_UNPERSISTED - (r.tip.height - r.persisted_height)
+    if room > 0:
+        _hand_out(r, path[:room], certificate, tuple(each.header for each in path))
 
 
 def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers: tuple[Header, ...]) -> None:

@@ -11,7 +11,7 @@ from consensus.agreement.certificates import (
     verify_certificate,
     verify_justification,
 )
-from consensus.agreement.certifying import fault_found, holds, learn_fault, on_certificate
+from consensus.agreement.certifying import fault_found, holds, learn_fault, observe_proposal, on_certificate
 from consensus.agreement.config import VIEWS_AHEAD
 from consensus.agreement.events import EvidenceFound, Peer
 from consensus.agreement.evidence import SignedStatement, evidence_from, offence
@@ -103,7 +103,7 @@ def _take_block(r: Replica, block: Hash, proposal: Proposal) -> None:
                 return
             state.proposals.append(block)
             if header.view == r.cur_view and len(state.proposals) == 1:
-                r.pacemaker.observe_proposal(r.now.mono_us - r.entry_us)
+                observe_proposal(r)
         r.dirty.update(view for view in r.views if view >= header.view)
     held = r.blocks.setdefault(block, Block(block, header))
     held.leader_sig = sig

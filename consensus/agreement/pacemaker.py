@@ -41,7 +41,7 @@ class Pacemaker:
     # --- observations
 
     def observe_proposal(self, delay_us: int) -> None:
-        """A proposal came `delay_us` after its view was entered."""
+        """A proposal came `delay_us` after its view was entered, not counting what a leader may idle."""
         if self.delay_us is None:
             self.delay_us, self.deviation_us = delay_us, delay_us // 2
             return

@@ -3,6 +3,7 @@
 from typing import Final
 
 from consensus.agreement import pulling
+from consensus.agreement.certifying import observe_proposal
 from consensus.agreement.config import EMPTY_ONLY_AFTER
 from consensus.agreement.events import Broadcast, BuildPayload, PayloadBuilt, Peer
 from consensus.agreement.judging import introduce
@@ -120,7 +121,7 @@ def on_payload(r: Replica, built: PayloadBuilt) -> None:
     state.proposals.insert(0, block)
     state.tally.add_leader_sig(block, record.sig)
     if built.view == r.cur_view:
-        r.pacemaker.observe_proposal(r.now.mono_us - r.entry_us)
+        observe_proposal(r)
     r.flush_journal(*block_records(held), record)
     vote = None
     if r.gate.votes(built.view).first is None and r.timely(header, parent) and r.gap_missing(header) is None:

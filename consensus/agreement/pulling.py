@@ -10,6 +10,7 @@ from consensus.agreement.events import Peer, ServeChain
 from consensus.agreement.messages import (
     MAX_CHAIN_BLOCKS,
     Certificate,
+    Chain,
     GetBlock,
     GetCertificate,
     GetChain,
@@ -144,6 +145,9 @@ def on_get_block(r: Replica, peer: Peer, request: GetBlock) -> None:
 def on_get_chain(r: Replica, peer: Peer, request: GetChain) -> None:
     """Final blocks are the store's to serve."""
     last = min(request.last, request.first + MAX_CHAIN_BLOCKS - 1, r.tip.height)
+    if not 1 <= request.first <= last:
+        r.send(peer, Chain(first=request.first, blocks=(), proof=None))
+        return
     r.effects.append(ServeChain(peer, request.first, Height(last)))
 
 

@@ -6,6 +6,7 @@ runs the rules until nothing is dirty. Everything is monotone within a view, so 
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from consensus.agreement.certificates import SignatureChecker
 from consensus.agreement.config import VIEWS_AHEAD, EngineConfig
@@ -23,6 +24,8 @@ from consensus.agreement.pacemaker import Pacemaker
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.tally import Tally
 from consensus.primitives.ids import Hash, Height, Signature, ValidatorIndex, View
+
+MAX_UNJOURNALED: Final = 64  # records that wait for a vote; a silent validator writes them in such lots
 
 
 @dataclass(slots=True)
@@ -243,9 +246,11 @@ class Replica:
         self.unjournaled.clear()
 
     def note(self, record: JournalRecord) -> None:
-        """Have a record written with the next vote; observers keep no journal."""
+        """Have a record written with the next vote, or when many wait; observers keep no journal."""
         if self.gate is not None:
             self.unjournaled.append(record)
+            if len(self.unjournaled) >= MAX_UNJOURNALED:
+                self.flush_journal()
 
 
 def is_finality(certificate: Certificate) -> bool:

@@ -147,9 +147,9 @@ def test_lost_votes_come_again():
     net.run_to(5)
 
 
-def equivocate(net, leader, view, block_a, block_b, split):
+def equivocate(net, leader, view, blocks, split):
     """Two proposals of one view, each to its side."""
-    for header, payload, targets in ((*block_a, split[0]), (*block_b, split[1])):
+    for (header, payload), targets in zip(blocks, split, strict=True):
         block = block_hash(header)
 
         def signed(kind, block=block):
@@ -206,7 +206,7 @@ def test_an_equivocating_leader_is_convicted_and_stops_nothing(stakes):
         net.nodes[node].give(PeerUp(leader))
     half = len(honest) // 2
     a, b = forged_block(net, 1, b"a"), forged_block(net, 1, b"b")
-    equivocate(net, leader, 1, a, b, (honest[:half], honest[half:]))
+    equivocate(net, leader, 1, (a, b), (honest[:half], honest[half:]))
     net.run_to(5, *honest)
     for index in honest:
         evidence = net.nodes[index].evidence
@@ -221,7 +221,7 @@ def test_a_leader_that_shows_its_block_to_one_only_stops_nothing():
     honest = [i for i in range(4) if i != leader]
     net.start(*honest)
     block = forged_block(net, 1, b"a")
-    equivocate(net, leader, 1, block, block, (honest[:1], []))
+    equivocate(net, leader, 1, (block, block), (honest[:1], []))
     net.run_to(5, *honest)
 
 
