@@ -5,6 +5,7 @@ receipts until each is final: then the transaction is *acknowledged*, and losing
 A node that does not answer is passed over; the bytes go to the next, as a client would do it.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -74,9 +75,9 @@ class Load:
         if not batch:
             self._stopping = True
             return
-        now = trio.current_time()
+        now = time.monotonic_ns()
         for raw in batch:
-            self._pending[transaction_hash(raw)] = (raw, int(now * 1e9))
+            self._pending[transaction_hash(raw)] = (raw, now)
         self.report.submitted += len(batch)
         await self._send(batch)
 
@@ -118,7 +119,7 @@ class Load:
         except (RpcError, RpcUnreachable):
             await trio.sleep(RETRY_S)
             return
-        now = int(trio.current_time() * 1e9)
+        now = time.monotonic_ns()
         stale = []
         for report in reports:
             raw, submitted_ns = self._pending[report.hash]
