@@ -147,8 +147,8 @@ class Checkers:
         self._reached[node] = final_height
 
     def accused(self, node: int, signer: int, how: str) -> None:
-        """An honest node holds what it takes for proof against `signer`, wrongly (I8)."""
-        self._violated("I8", node, f"accuses validator {signer} {how}")
+        """An honest node accuses `signer` wrongly (the second half of I8)."""
+        self._violated("I8", node, f"accuses {signer} {how}")
 
     def liveness(self, heights: Iterable[tuple[int, int]], target: int, why: str) -> None:
         """The run is over: every (node, final height) given must have reached the target."""

@@ -7,7 +7,7 @@ outlives its processes: `start` makes an engine from what the disk holds, `crash
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Final, Protocol
 
@@ -70,6 +70,9 @@ class Observer(Protocol):
     def evidence(self, node: int, evidence: Evidence) -> None:
         """The engine convicts somebody."""
 
+    def misbehaved(self, node: int, accusation: PeerMisbehaved) -> None:
+        """The engine wants a peer disconnected."""
+
 
 @dataclass(slots=True)
 class NodeCounters:
@@ -79,8 +82,6 @@ class NodeCounters:
     crashes: int = 0
     finalized: int = 0
     one_round: int = 0
-    misbehaved: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
 
 
 class Node:
@@ -224,8 +225,7 @@ class Node:
             self._observer.finalized(self.index, effect)
             application.finalize(effect)
         elif isinstance(effect, PeerMisbehaved):
-            self.counters.misbehaved += 1
-            self.counters.reasons[effect.reason] = self.counters.reasons.get(effect.reason, 0) + 1
+            self._observer.misbehaved(self.index, effect)
         elif isinstance(effect, EvidenceFound):
             self._observer.evidence(self.index, effect.evidence)
         else:

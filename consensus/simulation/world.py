@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from consensus.agreement.config import EngineConfig, Parameters
-from consensus.agreement.events import Append, Certified, Effect, Finalized, Peer
+from consensus.agreement.events import Append, Certified, Effect, Finalized, Peer, PeerMisbehaved
 from consensus.agreement.evidence import Evidence, verify_evidence
 from consensus.agreement.journal_records import CertificateRecord
 from consensus.agreement.messages import Kind, Message, Vote, genesis_header
@@ -215,6 +215,12 @@ class World:
         elif evidence.signer in self.honest:
             self.checkers.accused(node, evidence.signer, "though it is honest")
 
+    def misbehaved(self, node: int, accusation: PeerMisbehaved) -> None:
+        """An honest engine wants a peer disconnected: it must be a Byzantine one."""
+        self.count("accusations")
+        if accusation.peer in self.honest:
+            self.checkers.accused(node, accusation.peer, f"of {accusation.reason!r}, though it is honest")
+
     def count(self, what: str, by: int = 1) -> None:
         """Count something that happened."""
         self.counters[what] = self.counters.get(what, 0) + by
@@ -339,8 +345,6 @@ class World:
             self.count("groups_lost", node.journal.counters.groups_lost)
             self.count("groups_torn", node.journal.counters.groups_torn)
             self.count("journal_rewrites", node.journal.counters.rewrites)
-            if node.index in self.honest:
-                self.count("accusations", node.counters.misbehaved)
         for name, value in asdict(self.network.counters).items():
             self.count(f"messages_{name}", value)
         honest = [self.nodes[node] for node in sorted(self.honest)]
@@ -375,4 +379,7 @@ class _Nobody:
         """Nothing to check."""
 
     def evidence(self, node: int, evidence: Evidence) -> None:
+        """Nothing to check."""
+
+    def misbehaved(self, node: int, accusation: PeerMisbehaved) -> None:
         """Nothing to check."""

@@ -35,8 +35,9 @@ class ForgedCertificates(Behaviour):
         self.seat.send(destination, message)
 
     def _collect(self, certificate: Certificate) -> None:
-        self._known.append(certificate)
-        del self._known[:-16]
+        if certificate.groups:  # another forger's may have none
+            self._known.append(certificate)
+            del self._known[:-16]
 
     def _forge(self) -> Certificate:
         random = self.seat.random
