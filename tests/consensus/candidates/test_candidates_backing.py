@@ -1,0 +1,346 @@
+"""The backing machine: four validators, a collator, and a network that does as it likes."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from candidate_fakes import Collator, validate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from relay_fakes import BANK_ID, VALIDATORS, Network, key
+
+from consensus.agreement.events import SignStatement, StatementSigned
+from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
+from consensus.candidates.backing import MAX_PER_CHAIN, MAX_PER_SENDER, Backing
+from consensus.candidates.backing_events import (
+    BroadcastAttestation,
+    CandidateMisbehaviour,
+    CandidateReceived,
+    CandidateStage,
+    ExecuteCandidate,
+    Executed,
+    PeerConnected,
+    RelayAdvanced,
+    SendCandidateMessage,
+)
+from consensus.candidates.lifecycle import Stage
+from consensus.candidates.receipts import (
+    Attestation,
+    CandidateOffer,
+    PovRequest,
+    decode_candidate_message,
+    encode_candidate_message,
+)
+from consensus.candidates.tracking import EARLY
+from consensus.primitives import crypto
+from consensus.primitives.guest import InstanceEndpoint, Outgoing
+from consensus.primitives.ids import Epoch, ValidatorIndex
+
+COLLATOR = 9
+
+
+class Validators:
+    """Four backing machines whose effects travel over a heap of messages in random order."""
+
+    def __init__(self, network: Network, seed: int = 0, byzantine: frozenset[int] = frozenset()) -> None:
+        self.network = network
+        self.random = random.Random(seed)
+        self.byzantine = byzantine
+        self.machines = [self._machine(index) for index in range(4)]
+        self.queue: list[tuple[int, object]] = []
+        self.stages: list[tuple[int, CandidateStage]] = []
+        self.reachable = set(range(4))
+        self.blamed: list[CandidateMisbehaviour] = []
+        self.povs: dict[bytes, CandidateOffer] = {}
+        self.advance()
+        self.run()
+
+    def _machine(self, index: int) -> Backing:
+        return Backing(
+            own=ValidatorIndex(index),
+            chain_id_hash=self.network.hash,
+            epoch=Epoch(1),
+            validators=self.network.validators,
+            verify=crypto.verify,
+        )
+
+    def advance(self) -> None:
+        for index in range(4):
+            self.post(index, RelayAdvanced(view=self.network.view))
+
+    def post(self, receiver: int, event: object) -> None:
+        if receiver not in self.reachable:
+            return
+        self.queue.append((receiver, event))
+
+    def offer(self, header, pov: bytes, to=range(4)) -> None:
+        self.povs[header.hash] = CandidateOffer(header=header, pov=pov)
+        for index in to:
+            self.post(index, CandidateReceived(sender=COLLATOR, message=self.povs[header.hash]))
+
+    def run(self, *, duplicate: float = 0.0) -> None:
+        while self.queue:
+            index = self.random.randrange(len(self.queue))
+            receiver, event = self.queue.pop(index)
+            if isinstance(event, CandidateReceived) and self.random.random() < duplicate:
+                self.queue.append((receiver, event))
+            for effect in self.machines[receiver].handle(event):
+                self.perform(receiver, effect)
+
+    def sign(self, index: int, statement) -> bytes:
+        message = statement_sign_bytes(
+            self.network.hash,
+            Epoch(1),
+            Role.ATTEST,
+            statement.relay_parent,
+            statement.candidate,
+            statement.verdict,
+        )
+        return VALIDATORS[index].sign(message)
+
+    def perform(self, own: int, effect: object) -> None:
+        match effect:
+            case ExecuteCandidate():
+                verdict, reason = validate(effect.task)
+                if own in self.byzantine:
+                    verdict = Verdict(1 - verdict)
+                self.post(own, Executed(candidate=effect.candidate, verdict=verdict, reason=reason))
+            case SignStatement():
+                signature = self.sign(own, effect.statement)
+                self.post(own, StatementSigned(statement=effect.statement, signature=signature))
+            case BroadcastAttestation():
+                wire = decode_candidate_message(encode_candidate_message(effect.attestation))
+                for other in range(4):
+                    if other != own:
+                        self.post(other, CandidateReceived(sender=own, message=wire))
+            case SendCandidateMessage(receiver=receiver, message=message):
+                if receiver < 4:
+                    self.post(receiver, CandidateReceived(sender=own, message=message))
+                elif isinstance(message, PovRequest):
+                    answer = self.povs[message.candidate]
+                    self.post(own, CandidateReceived(sender=COLLATOR, message=answer))
+            case CandidateStage():
+                self.stages.append((own, effect))
+            case CandidateMisbehaviour():
+                self.blamed.append(effect)
+
+    def reached(self, index: int) -> list[Stage]:
+        return [stage.stage for own, stage in self.stages if own == index]
+
+
+@pytest.fixture
+def network() -> Network:
+    network = Network()
+    network.block()
+    return network
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), duplicate=st.sampled_from([0.0, 0.3]), liar=st.sampled_from([None, 0, 3]))
+def test_in_any_order_honest_candidates_are_enacted(seed: int, duplicate: float, liar: int | None) -> None:
+    network = Network()
+    network.block()
+    collator = Collator(network)
+    world = Validators(network, seed, frozenset() if liar is None else frozenset({liar}))
+    for round_ in range(3):
+        headers = [collator.offer([b"%d.%d " % (round_, index)]) for index in range(3)]
+        for header in headers:
+            world.offer(header, collator.povs[header.hash])
+        world.run(duplicate=duplicate)
+        for machine in world.machines:
+            inclusions = machine.includable(network.view, 16)
+            assert [each.header for each in inclusions] == headers
+        leader = world.random.choice(world.machines)
+        result = network.block(inclusions=leader.includable(network.view, 16))
+        assert result.enacted == tuple(each.hash for each in headers)
+        collator.advance()
+        world.advance()
+        world.run(duplicate=duplicate)
+        assert all(len(machine) == 0 for machine in world.machines)
+        assert not world.machines[0].includable(network.view, 16)
+    for index in range(4):
+        if index != liar:
+            assert world.reached(index).count(Stage.ENACTED) == 9
+
+
+def test_the_limit_of_inclusions_holds(network: Network) -> None:
+    collator = Collator(network)
+    world = Validators(network)
+    for header in [collator.offer([b"%d" % index]) for index in range(3)]:
+        world.offer(header, collator.povs[header.hash])
+    world.run()
+    assert len(world.machines[0].includable(network.view, 2)) == 2
+
+
+def test_an_invalid_candidate_is_rejected_by_all(network: Network) -> None:
+    collator = Collator(network)
+    honest = collator.build([b"x"])
+    own = InstanceEndpoint(module=BANK_ID, chain=1)
+    lie = replace(honest, outgoing=(Outgoing(destination=own, payload=b"mint"),))
+    world = Validators(network)
+    world.offer(lie, collator.povs[honest.hash])
+    world.run()
+    (inclusion,) = world.machines[2].includable(network.view, 16)
+    assert inclusion.verdict == Verdict.INVALID
+    assert network.block(inclusions=[inclusion]).rejected == (lie.hash,)
+    world.advance()
+    world.run()
+    assert [Stage.REJECTED in world.reached(index) for index in range(4)] == [True] * 4
+    world.offer(lie, collator.povs[honest.hash])
+    world.run()
+    assert all(len(machine) == 0 for machine in world.machines)
+
+
+def test_a_validator_that_missed_the_offer_learns_of_it_from_attestations(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    world.run()
+    world.offer(header, collator.povs[header.hash], to=[0])
+    world.run()
+    for machine in world.machines:
+        assert len(machine.includable(network.view, 16)) == 1
+
+
+def test_an_offer_without_pov_is_completed_by_asking(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    world.run()
+    world.offer(header, collator.povs[header.hash], to=[])
+    for index in range(4):
+        world.post(index, CandidateReceived(sender=COLLATOR, message=CandidateOffer(header=header, pov=b"")))
+    world.run()
+    assert len(world.machines[0].includable(network.view, 16)) == 1
+
+
+def test_what_was_attested_stays_served_after_enactment(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    world.offer(header, collator.povs[header.hash])
+    world.run()
+    network.block(inclusions=world.machines[0].includable(network.view, 16))
+    world.advance()
+    world.run()
+    (answer,) = world.machines[1].handle(
+        CandidateReceived(sender=3, message=PovRequest(candidate=header.hash))
+    )
+    assert answer.message.pov == collator.povs[header.hash]
+
+
+def test_a_returning_validator_is_told_what_was_attested(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    world.offer(header, collator.povs[header.hash], to=[0, 1])
+    world.queue = [each for each in world.queue if each[0] in (0, 1)]
+    world.run()
+    (effect,) = world.machines[0].handle(PeerConnected(sender=3))
+    assert effect.message.candidate == header.hash
+
+
+def test_a_wrong_pov_and_forged_attestations_are_blamed(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    world.run()
+    world.reachable = {0}
+    machine = world.machines[0]
+    bad = CandidateOffer(header=header, pov=b"other")
+    assert isinstance(
+        machine.handle(CandidateReceived(sender=COLLATOR, message=bad))[0], CandidateMisbehaviour
+    )
+    assert len(machine) == 0
+    world.offer(header, collator.povs[header.hash], to=[0])
+    world.run()
+    honest = Attestation(
+        epoch=Epoch(1),
+        chain=1,
+        relay_parent=header.relay_parent,
+        candidate=header.hash,
+        verdict=int(Verdict.VALID),
+        validator=ValidatorIndex(3),
+        signature=bytes(64),
+    )
+    forged = machine.handle(CandidateReceived(sender=3, message=honest))
+    assert isinstance(forged[0], CandidateMisbehaviour)
+    message = honest.sign_bytes(network.hash)
+    signed = replace(honest, signature=VALIDATORS[3].sign(message))
+    assert not machine.handle(CandidateReceived(sender=3, message=replace(signed, validator=77)))
+    assert not machine.handle(CandidateReceived(sender=3, message=replace(signed, epoch=2)))
+
+
+def test_two_verdicts_of_one_validator_count_once_and_are_blamed(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    world.run()
+    world.reachable = {0}
+    world.offer(header, collator.povs[header.hash])
+    world.run()
+    effects = []
+    for verdict in Verdict:
+        attestation = Attestation(
+            epoch=Epoch(1),
+            chain=1,
+            relay_parent=header.relay_parent,
+            candidate=header.hash,
+            verdict=int(verdict),
+            validator=ValidatorIndex(2),
+            signature=bytes(64),
+        )
+        signature = VALIDATORS[2].sign(attestation.sign_bytes(network.hash))
+        attestation = replace(attestation, signature=signature)
+        effects += world.machines[0].handle(CandidateReceived(sender=2, message=attestation))
+    assert any(
+        "valid and invalid" in each.reason for each in effects if isinstance(each, CandidateMisbehaviour)
+    )
+
+
+def test_a_local_fault_abstains(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    machine = Validators(network).machines[0]
+    machine.handle(RelayAdvanced(view=network.view))
+    offer = CandidateOffer(header=header, pov=collator.povs[header.hash])
+    effects = machine.handle(CandidateReceived(sender=COLLATOR, message=offer))
+    assert any(isinstance(each, ExecuteCandidate) for each in effects)
+    assert machine.handle(Executed(candidate=header.hash, verdict=None)) == []
+
+
+def test_memory_is_bounded_whatever_peers_send(network: Network) -> None:
+    collator = Collator(network)
+    machine = Validators(network).machines[0]
+    machine.handle(RelayAdvanced(view=network.view))
+    for sender in range(4, 30):
+        for index in range(20):
+            header = collator.build([b"%d %d" % (sender, index)])
+            offer = CandidateOffer(header=header, pov=b"")
+            machine.handle(CandidateReceived(sender=sender, message=offer))
+            if sender == 4:
+                assert len(machine) <= MAX_PER_SENDER
+    assert len(machine) <= MAX_PER_CHAIN
+    for index in range(3 * EARLY):
+        stranger = Attestation(
+            epoch=Epoch(1),
+            chain=1,
+            relay_parent=bytes(32),
+            candidate=key(f"no candidate {index}").public,
+            verdict=1,
+            validator=ValidatorIndex(1),
+            signature=bytes(64),
+        )
+        machine.handle(CandidateReceived(sender=1, message=stranger))
+    assert len(machine._early) <= EARLY
+
+
+def test_headers_that_break_a_rule_earn_no_statement(network: Network) -> None:
+    collator = Collator(network)
+    honest = collator.offer([b"x"])
+    world = Validators(network)
+    world.run()
+    world.offer(replace(honest, time_ms=1), collator.povs[honest.hash])
+    world.run()
+    assert all(len(machine) == 0 for machine in world.machines)
+    assert world.reached(0) == [Stage.COLLATED, Stage.TIMED_OUT]
