@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from consensus.primitives.crypto import KEY_BYTES, SIGNATURE_BYTES, verify
 from consensus.primitives.guest import (
+    ABI_VERSION,
     MAX_EVENT_BYTES,
     MAX_EVENTS,
     MAX_KEY_BYTES,
@@ -39,7 +40,6 @@ from enclaves.bytecode import I32
 from enclaves.faults import GuestFailed, GuestOversize, GuestTrap
 from enclaves.overlay import Overlay
 
-ABI_VERSION: Final = 1
 NAMESPACE: Final = "phalanx"
 ENTRY: Final = "phalanx_call"
 

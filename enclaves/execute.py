@@ -5,13 +5,14 @@ A node calls guests through `pool`, in disposable processes; this is what such a
 
 import threading
 
-from consensus.primitives.guest import GuestCall, GuestOutcome, ReadState, Status
+from consensus.primitives.guest import MAX_INPUT_BYTES, GuestCall, GuestOutcome, ReadState, Status
 from consensus.primitives.ids import Fuel
 from enclaves.abi import ENTRY, HostCalls
 from enclaves.faults import FuelExhausted, GuestFailed, GuestOversize, GuestTrap
+from enclaves.limits import DEFAULT_LIMITS
 from enclaves.module import InvalidModule, admit
 from enclaves.overlay import Overlay
-from enclaves.sandbox import CompiledModule, HostFunction, Instance, Sandbox
+from enclaves.sandbox import CompiledModule, HostFunction, RunningGuest, Sandbox
 from enclaves.stack_meter import meter_stack
 
 _lock = threading.Lock()
@@ -25,8 +26,21 @@ def execute(call: GuestCall, read: ReadState) -> GuestOutcome:
     is exact only where a function returns. Raises what `read` raises, and LocalFault if this machine can not
     run it; never for what a guest does.
     """
+    if (refusal := outcome_without_running(call)) is not None:
+        return refusal
     with _lock:
         return _execute(_sandbox(), call, read)
+
+
+def outcome_without_running(call: GuestCall) -> GuestOutcome | None:
+    """The outcome of a call that is too large to begin; None: it may begin."""
+    if len(call.input) > MAX_INPUT_BYTES:
+        reason = f"an input of {len(call.input)} bytes, the limit is {MAX_INPUT_BYTES}"
+        return _rolled_back(Status.OVERSIZE, call.fuel_limit, reason)
+    if len(call.code) > DEFAULT_LIMITS.module_bytes:
+        reason = f"a module of {len(call.code)} bytes, the limit is {DEFAULT_LIMITS.module_bytes}"
+        return _rolled_back(Status.TRAPPED, call.fuel_limit, reason)
+    return None
 
 
 def start_engine() -> None:
@@ -71,8 +85,8 @@ def _execute(sandbox: Sandbox, call: GuestCall, read: ReadState) -> GuestOutcome
     overlay = Overlay(read)
     hosts: list[HostCalls] = []
 
-    def bind(instance: Instance) -> dict[str, HostFunction]:
-        hosts.append(HostCalls(call, overlay, instance))
+    def bind(guest: RunningGuest) -> dict[str, HostFunction]:
+        hosts.append(HostCalls(call, overlay, guest))
         return hosts[0].table()
 
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from consensus.primitives.codec import decode, encode
-from consensus.primitives.errors import LocalFault
+from consensus.primitives.errors import DecodeError, LocalFault
 from enclaves.protocol import FRAME_LIMIT, FromNode, FromWorker, Ready
 
 _LENGTH: Final = struct.Struct("<I")
@@ -18,7 +18,7 @@ _SOURCES: Final = Path(__file__).resolve().parent.parent
 
 
 class WorkerDied(Exception):
-    """The worker's pipes ended; the text says how the process ended."""
+    """The worker's pipes ended, or what came through them was not the protocol; the text says which."""
 
 
 class WorkerLink:
@@ -64,7 +64,12 @@ class WorkerLink:
     def receive(self) -> FromWorker:
         """Raises WorkerDied, LocalFault when the worker is silent for too long."""
         (length,) = _LENGTH.unpack(self._take(_LENGTH.size))
-        message: FromWorker = decode(FromWorker, self._take(length), limit=FRAME_LIMIT)  # type: ignore[arg-type]
+        if length > FRAME_LIMIT:
+            raise WorkerDied(f"it announced a frame of {length} bytes")
+        try:
+            message: FromWorker = decode(FromWorker, self._take(length), limit=FRAME_LIMIT)  # type: ignore[arg-type]
+        except DecodeError as error:
+            raise WorkerDied(f"it spoke nonsense: {error}") from None
         return message
 
     def kill(self) -> None:

@@ -6,21 +6,17 @@ reason. What passes is then validated by the engine (operand types, the discipli
 """
 
 from dataclasses import dataclass
-from typing import Final
 
-from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import PhalanxError
-from consensus.primitives.guest import FUEL_SCHEDULE
+from consensus.primitives.guest import code_hash, module_id
 from consensus.primitives.ids import Hash, ModuleId
 from enclaves import sandbox
-from enclaves.abi import ABI_VERSION, ENTRY, NAMESPACE, SIGNATURES
+from enclaves.abi import ENTRY, NAMESPACE, SIGNATURES
 from enclaves.bytecode import Malformed
 from enclaves.layout import Layout, scan
 from enclaves.limits import DEFAULT_LIMITS, ModuleLimits
 
 __all__ = ["DEFAULT_LIMITS", "Admitted", "InvalidModule", "ModuleLimits", "admit", "code_hash", "module_id"]
-
-_MEANING: Final = bytes([ABI_VERSION, FUEL_SCHEDULE])
 
 
 class InvalidModule(PhalanxError):
@@ -35,16 +31,6 @@ class Admitted:
     module_id: ModuleId
     code_hash: Hash
     layout: Layout
-
-
-def module_id(wasm: bytes) -> ModuleId:
-    """What names an enclave for ever: H(tag ‖ abi version ‖ fuel schedule ‖ wasm)."""
-    return ModuleId(hash_tagged(b"PHALANX/module/1", _MEANING, wasm))
-
-
-def code_hash(wasm: bytes) -> Hash:
-    """What names code in caches and in a chain's record; differs from the `module_id` of the same bytes."""
-    return hash_tagged(b"PHALANX/code/1", _MEANING, wasm)
 
 
 def admit(wasm: bytes, limits: ModuleLimits = DEFAULT_LIMITS) -> Admitted:

@@ -15,8 +15,13 @@ from consensus.primitives.guest import GuestCall, GuestOutcome, ReadState, Statu
 from consensus.primitives.ids import Hash
 from consensus.primitives.tree import NodeStore, Recorder, Update, get_many, tree_key, update, witness_from
 from enclaves import protocol
+from enclaves.execute import outcome_without_running
+from enclaves.limits import DEFAULT_LIMITS
 from enclaves.link import WorkerDied, WorkerLink
 from enclaves.protocol import (
+    GUEST_NAMESPACE,
+    Admission,
+    Admit,
     BadWitness,
     Code,
     Done,
@@ -30,7 +35,6 @@ from enclaves.protocol import (
     RunStateless,
     Unable,
 )
-from enclaves.worker import GUEST_NAMESPACE
 
 DEATHS_TO_FAULT: Final = 3
 WATCHDOG_S: Final = 300.0
@@ -76,22 +80,24 @@ class WorkerPool:
 
     def call(self, call: GuestCall, read: ReadState) -> GuestOutcome:
         """Run one call; `read` is called in this thread, with batches of keys; what it raises passes on."""
-        answer = self._until_answered(Run(call=protocol.strip_code(call)), call, read)
-        if isinstance(answer, Done):
-            return protocol.outcome_of(answer)
-        return _engine_fault(call, answer)
+        if (refusal := outcome_without_running(call)) is not None:
+            return refusal
+        answer = self._until_answered(Run(call=protocol.strip_code(call)), call.code, read)
+        return protocol.outcome_of(answer) if isinstance(answer, Done) else _engine_fault(call)
 
     def execute_stateless(self, call: GuestCall, pre_root: Hash, witness: bytes) -> StatelessOutcome:
         """Run one call wholly in a worker, over the partial tree in `witness`."""
         if len(witness) > protocol.WITNESS_LIMIT:
             return StatelessOutcome(outcome=None, post_root=None, refusal="the witness is too long")
+        if (refusal := outcome_without_running(call)) is not None:
+            return StatelessOutcome(outcome=refusal, post_root=pre_root)
         request = RunStateless(call=protocol.strip_code(call), pre_root=pre_root, witness=witness)
-        answer = self._until_answered(request, call, _read_nothing)
+        answer = self._until_answered(request, call.code, _read_nothing)
         if isinstance(answer, BadWitness):
             return StatelessOutcome(outcome=None, post_root=None, refusal=answer.reason)
         if isinstance(answer, Done):
             return StatelessOutcome(outcome=protocol.outcome_of(answer), post_root=answer.post_root)
-        return StatelessOutcome(outcome=_engine_fault(call, answer), post_root=pre_root)
+        return StatelessOutcome(outcome=_engine_fault(call), post_root=pre_root)
 
     def execute_recording(self, call: GuestCall, root: Hash, nodes: NodeStore) -> RecordedOutcome:
         """Run one call against a full tree and make the witness of every key it read or wrote."""
@@ -107,7 +113,16 @@ class WorkerPool:
 
     def prepare(self, call: GuestCall) -> None:
         """Compile `call.code` in one worker, so that its first real call does not wait for it."""
-        self._until_answered(Prepare(call=protocol.strip_code(call)), call, _read_nothing)
+        self._until_answered(Prepare(call=protocol.strip_code(call)), call.code, _read_nothing)
+
+    def admit(self, wasm: bytes) -> str | None:
+        """Why `wasm` is refused as a guest, or None. In a worker: scanning a large module takes 0.1 s."""
+        if len(wasm) > DEFAULT_LIMITS.module_bytes:
+            return f"the module has {len(wasm)} bytes, the limit is {DEFAULT_LIMITS.module_bytes}"
+        answer = self._until_answered(Admit(code=wasm), wasm, _read_nothing)
+        if isinstance(answer, Admission):
+            return answer.refusal
+        return f"the module killed the worker that looked at it {DEATHS_TO_FAULT} times"
 
     def pids(self) -> list[int]:
         """Process ids of the living workers."""
@@ -134,14 +149,14 @@ class WorkerPool:
         link.close()
         raise LocalFault("the guest workers are closed")
 
-    def _until_answered(self, request: FromNode, call: GuestCall, read: ReadState) -> FromWorker | None:
+    def _until_answered(self, request: FromNode, code: bytes, read: ReadState) -> FromWorker | None:
         """The worker's last word, or None when the call killed `DEATHS_TO_FAULT` of them."""
         link = self._acquire()
         deaths = 0
         try:
             while True:
                 try:
-                    return _converse(link, request, call, read)
+                    return _converse(link, request, code, read)
                 except WorkerDied as death:
                     self._forget(link)
                     deaths += 1
@@ -179,28 +194,38 @@ class WorkerPool:
             self._all.discard(link)
 
 
-def _converse(link: WorkerLink, request: FromNode, call: GuestCall, read: ReadState) -> FromWorker:
+def _converse(link: WorkerLink, request: FromNode, code: bytes, read: ReadState) -> FromWorker:
     link.send(request)
     while True:
         message = link.receive()
         match message:
             case NeedCode():
-                link.send(Code(code=call.code))
+                link.send(Code(code=code))
             case ReadRequest(keys=keys):
                 link.send(ReadReply(values=tuple(read(keys))))
             case Unable(reason=reason):
                 raise LocalFault(f"a guest worker could not run a call: {reason}")
-            case _:
+            case Done() | BadWitness() | Admission():
+                if not isinstance(message, _ANSWERS[type(request)]):
+                    raise WorkerDied(f"it sent {type(message).__name__} out of turn")
                 return message
+            case _:
+                raise WorkerDied(f"it sent {type(message).__name__} out of turn")
+
+
+_ANSWERS: Final[dict[type, tuple[type, ...]]] = {
+    Run: (Done,),
+    RunStateless: (Done, BadWitness),
+    Prepare: (Done,),
+    Admit: (Admission,),
+}
 
 
 def _read_nothing(keys: Sequence[bytes]) -> Sequence[bytes | None]:
     raise RuntimeError(f"a stateless guest worker asked for {len(keys)} keys")
 
 
-def _engine_fault(call: GuestCall, answer: FromWorker | None) -> GuestOutcome:
-    if answer is not None:
-        raise RuntimeError(f"a guest worker sent {type(answer).__name__} out of turn")
+def _engine_fault(call: GuestCall) -> GuestOutcome:
     return GuestOutcome(
         status=Status.ENGINE_FAULT,
         fuel_used=call.fuel_limit,

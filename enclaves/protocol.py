@@ -5,12 +5,13 @@ neither ever waits to write while the other does:
 
     node                      worker
     ◄───────────────────────  Ready             once, when it can take a call
-    Run | RunStateless ─────►
+    Run | RunStateless |
+    Prepare | Admit ────────►
     ◄───────────────────────  NeedCode          unless it compiled this code before
     Code ───────────────────►
     ◄───────────────────────  ReadRequest       any number of times, for Run only
     ReadReply ──────────────►
-    ◄───────────────────────  Done | BadWitness | Unable
+    ◄───────────────────────  Done | BadWitness | Admission | Unable
 """
 
 from dataclasses import dataclass, replace
@@ -33,15 +34,18 @@ from consensus.primitives.guest import (
     Status,
 )
 from consensus.primitives.ids import ChainId, Fuel, Hash, Height, Milliseconds, ModuleId
+from consensus.primitives.tree import MAX_VALUE_BYTES as MAX_STORED_BYTES
 from enclaves.abi import MAX_BATCH_ITEMS, MAX_WRITES
 from enclaves.limits import DEFAULT_LIMITS
 
 FRAME_LIMIT: Final = 256 * 1024 * 1024  # bytes; both ends are ours, it only stops nonsense
+GUEST_NAMESPACE: Final = b"guest"  # of raw guest keys in a guest's own tree
 WITNESS_LIMIT: Final = 64 * 1024 * 1024
 REASON_LIMIT: Final = 1024
 
 Key = Annotated[bytes, MaxLength(MAX_KEY_BYTES)]
 Value = Annotated[bytes, MaxLength(MAX_VALUE_BYTES)]
+Stored = Annotated[bytes, MaxLength(MAX_STORED_BYTES)]  # a genesis may hold longer values than a guest writes
 Reason = Annotated[str, MaxLength(REASON_LIMIT)]
 
 
@@ -87,6 +91,14 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admit:
+    """Say whether these bytes may run as a guest; answered by Admission."""
+
+    WIRE_TAG: ClassVar[int] = 6
+    code: Annotated[bytes, MaxLength(DEFAULT_LIMITS.module_bytes)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
     """The module that NeedCode asked for."""
 
@@ -99,7 +111,7 @@ class ReadReply:
     """Values in the order of the keys asked for."""
 
     WIRE_TAG: ClassVar[int] = 5
-    values: Annotated[tuple[Value | None, ...], MaxLength(MAX_BATCH_ITEMS)]
+    values: Annotated[tuple[Stored | None, ...], MaxLength(MAX_BATCH_ITEMS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +168,14 @@ class BadWitness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Why the module is refused; None: it is admitted."""
+
+    WIRE_TAG: ClassVar[int] = 22
+    refusal: Reason | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unable:
     """This machine could not run the call: a local fault."""
 
@@ -163,8 +183,8 @@ class Unable:
     reason: Reason
 
 
-FromNode = Run | RunStateless | Prepare | Code | ReadReply
-FromWorker = Ready | NeedCode | ReadRequest | Done | BadWitness | Unable
+FromNode = Run | RunStateless | Prepare | Admit | Code | ReadReply
+FromWorker = Ready | NeedCode | ReadRequest | Done | BadWitness | Admission | Unable
 
 
 def strip_code(call: GuestCall) -> WireCall:

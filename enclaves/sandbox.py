@@ -61,7 +61,7 @@ class CompiledModule:
         self.native = native
 
 
-class Instance:
+class RunningGuest:
     """One guest while it runs: the `Machine` that host functions see."""
 
     def __init__(self, store: wasmtime.Store) -> None:
@@ -107,7 +107,7 @@ class Sandbox:
         self._engine = wasmtime.Engine(engine_config())
         self._linker = wasmtime.Linker(self._engine)
         self._modules: OrderedDict[Hash, CompiledModule] = OrderedDict()
-        self._running: Instance | None = None
+        self._running: RunningGuest | None = None
         for name, (parameters, results) in SIGNATURES.items():
             kind = wasmtime.FuncType(
                 [wasmtime.ValType.i32() for _ in parameters], [wasmtime.ValType.i32() for _ in results]
@@ -137,7 +137,7 @@ class Sandbox:
         module: CompiledModule,
         entry: str,
         fuel_limit: int,
-        host: Callable[[Instance], Mapping[str, HostFunction]],
+        host: Callable[[RunningGuest], Mapping[str, HostFunction]],
     ) -> tuple[int, int]:
         """One call in a fresh instance: (what the entry returned as an unsigned number, fuel used).
 
@@ -152,7 +152,7 @@ class Sandbox:
             memories=1,
         )
         store.set_fuel(fuel_limit)
-        running = Instance(store)
+        running = RunningGuest(store)
         running.host = host(running)
         if self._running is not None:
             raise LocalFault("the sandbox was entered twice at once")
@@ -164,7 +164,7 @@ class Sandbox:
             self._running = None
             store.close()
 
-    def _enter(self, store: wasmtime.Store, module: CompiledModule, entry: str, running: Instance) -> int:
+    def _enter(self, store: wasmtime.Store, module: CompiledModule, entry: str, running: RunningGuest) -> int:
         try:
             instance = self._linker.instantiate(store, module.native)
             exports = instance.exports(store)

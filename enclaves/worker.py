@@ -21,9 +21,13 @@ from consensus.primitives.ids import Fuel, Hash
 from consensus.primitives.tree import WitnessIncomplete, get_many, load_witness, tree_key, update
 from enclaves import protocol
 from enclaves.execute import execute, is_compiled, prepare, start_engine
+from enclaves.module import InvalidModule, admit
 from enclaves.protocol import (
     FRAME_LIMIT,
+    GUEST_NAMESPACE,
     WITNESS_LIMIT,
+    Admission,
+    Admit,
     BadWitness,
     Code,
     FromNode,
@@ -39,7 +43,7 @@ from enclaves.protocol import (
 )
 
 DATA_LIMIT_BYTES: Final = 1024 * 1024 * 1024  # private writable memory; a guest's own cap is 32 MiB
-GUEST_NAMESPACE: Final = b"guest"
+STACK_LIMIT_BYTES: Final = 8 * 1024 * 1024  # of this process; guests get a fourth of it at most
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -80,6 +84,8 @@ class Worker:
             case Prepare(call=wire):
                 prepare(self._with_code(protocol.restore_call(wire)))
                 return protocol.done(GuestOutcome(status=Status.OK, fuel_used=Fuel(0)), None)
+            case Admit(code=code):
+                return Admission(refusal=refusal_of(code))
             case _:
                 raise RuntimeError(f"the node sent {type(request).__name__} out of turn")
 
@@ -120,6 +126,15 @@ class Worker:
             rest = rest[os.write(self._send_fd, rest) :]
 
 
+def refusal_of(code: bytes) -> str | None:
+    """Why these bytes may not run as a guest, or None."""
+    try:
+        admit(code)
+    except InvalidModule as reason:
+        return protocol.shorten(str(reason))
+    return None
+
+
 def run_stateless(call: GuestCall, pre_root: Hash, witness: bytes) -> protocol.Done | BadWitness:
     """Run a call over the partial tree of a witness, write its changes, and say what the root became."""
     try:
@@ -151,6 +166,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the node, which closes the pipe
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_LIMIT_BYTES, DATA_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    stack = STACK_LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(STACK_LIMIT_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
     threading.Thread(target=_end_with_node, args=(receive_fd,), daemon=True).start()
     warm_up()
     Worker(receive_fd, send_fd).serve()

@@ -16,9 +16,9 @@ from typing import Final
 from consensus.primitives.crypto import SIGNATURE_BYTES, SigningKey, hash_tagged
 from consensus.primitives.errors import DecodeError
 from consensus.primitives.guest import ChainEndpoint, Endpoint
+from consensus.primitives.guest import code_hash as hash_of_code
 from consensus.primitives.ids import RELAY_CHAIN, Amount, ChainId, Hash, ModuleId, Nonce, PublicKey
 from enclaves.guests import assets
-from enclaves.module import code_hash as hash_of_code
 
 MAX_TRANSACTIONS: Final = 6144  # of one block
 MAX_MESSAGES: Final = 4096

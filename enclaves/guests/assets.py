@@ -20,8 +20,8 @@ from blake3 import blake3
 
 from consensus.primitives.errors import DecodeError
 from consensus.primitives.guest import ChainOrigin, UserOrigin
+from consensus.primitives.guest import module_id as identity_of
 from consensus.primitives.ids import Amount, ChainId, ModuleId, PublicKey
-from enclaves.module import module_id as identity_of
 
 MAX_OPERATIONS: Final = 4096
 _AMOUNT_BYTES: Final = 16

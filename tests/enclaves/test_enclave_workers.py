@@ -16,7 +16,7 @@ from guest_tools import Agora, batch, call_of, guest, run, sized
 
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import LocalFault
-from consensus.primitives.guest import GuestCall, GuestKind, Status
+from consensus.primitives.guest import GuestCall, GuestExecutor, GuestKind, Status
 from consensus.primitives.ids import SecretSeed
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, tree_key, update
 from enclaves.guests import agora
@@ -249,3 +249,32 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_admission_in_a_worker(pool: WorkerPool) -> None:
+    assert pool.admit(agora.wasm()) is None
+    assert "magic" in (pool.admit(b"garbage") or "")
+    assert "the limit is" in (pool.admit(bytes(20 * 1024 * 1024)) or "")
+
+
+@pytest.mark.parametrize(
+    ("call", "status"),
+    [
+        (call_of(guest("(i32.const 0)"), bytes(2 * 1024 * 1024 + 1)), Status.OVERSIZE),
+        (call_of(bytes(1024 * 1024 + 1)), Status.TRAPPED),
+        (call_of(b"garbage"), Status.TRAPPED),
+    ],
+)
+def test_a_call_that_can_not_begin_has_the_same_outcome_everywhere(
+    pool: WorkerPool, call: GuestCall, status: Status
+) -> None:
+    expected = run(call)
+    assert (expected.status, expected.fuel_used) == (status, call.fuel_limit)
+    assert pool.call(call, lambda keys: [None] * len(keys)) == expected
+    stateless = pool.execute_stateless(call, EMPTY_ROOT, b"")
+    assert (stateless.outcome, stateless.post_root) == (expected, EMPTY_ROOT)
+
+
+def test_the_pool_is_the_executor_that_the_relay_chain_asks_for(pool: WorkerPool) -> None:
+    executor: GuestExecutor = pool
+    assert executor.call(call_of(guest("(i32.const 0)"), fuel=2**64 - 1), lambda _: []).status is Status.OK
