@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from consensus.primitives.guest import UserOrigin, module_id
 from consensus.primitives.ids import Amount, Fuel, PublicKey
 from consensus.relay.calls import let_stand, rolled_back, run_call
-from consensus.relay.ledger import MAX_NONCE, Account, fuel_fee
+from consensus.relay.fees import flat_fee, fuel_fee, reserve_fee
+from consensus.relay.ledger import MAX_NONCE, Account
 from consensus.relay.receipts import Code, EnclaveReceipt, TransactionReceipt
 from consensus.relay.registry import MAX_OPT_INS, chain_deposit, module_deposit
 from consensus.relay.run import Run
@@ -38,20 +39,14 @@ class Done:
     call: EnclaveReceipt | None = None
 
 
-def flat_fee(run: Run, transaction: CheckedTransaction) -> int:
-    """Units that any transaction of this length costs."""
-    return run.parameters.base_fee + run.parameters.byte_fee * len(transaction.raw)
-
-
 def apply_transaction(run: Run, transaction: CheckedTransaction, index: int) -> None:
     """Execute one transaction, the `index`-th of its block."""
     body = transaction.body
     account = run.ledger.account(body.sender)
-    flat = flat_fee(run, transaction)
     action = body.action
-    reserve = flat
-    if isinstance(action, CallEnclave):
-        reserve += fuel_fee(run.parameters, action.fuel_limit)
+    size = len(transaction.raw)
+    flat = flat_fee(run.parameters, size)
+    reserve = reserve_fee(run.parameters, action, size)
     refusal = _void_reason(body, account, reserve)
     if refusal is not None:
         run.void[transaction.hash] = refusal
@@ -59,7 +54,7 @@ def apply_transaction(run: Run, transaction: CheckedTransaction, index: int) -> 
     account.nonce += 1
     account.balance -= reserve
     if isinstance(action, Transfer):
-        done = _transfer(run, body.sender, account, action)
+        done = _transfer(run, account, action)
     else:
         spendable = min(account.balance, body.max_fee - reserve)
         done = _other(run, body.sender, action, reserve - flat + spendable)
@@ -91,7 +86,7 @@ def _void_reason(body: TransactionBody, account: Account, reserve: int) -> str |
     return None
 
 
-def _transfer(run: Run, sender: PublicKey, account: Account, action: Transfer) -> Done:
+def _transfer(run: Run, account: Account, action: Transfer) -> Done:
     if account.balance < action.amount:
         return _INSUFFICIENT
     account.balance -= action.amount

@@ -12,7 +12,7 @@ from consensus.candidates.receipts import CandidateHeader, CandidateInclusion
 from consensus.primitives.guest import ChainEndpoint
 from consensus.primitives.ids import Amount, Hash
 from consensus.relay.calls import message_fees
-from consensus.relay.ledger import fuel_fee
+from consensus.relay.fees import fuel_fee
 from consensus.relay.receipts import CandidateReceipt
 from consensus.relay.registry import MAX_REJECTED
 from consensus.relay.run import Run

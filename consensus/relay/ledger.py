@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
 from consensus.primitives.codec import U32, U64, U128, MaxLength, decode, encode
-from consensus.primitives.ids import Amount, Hash, Height, Milliseconds, PublicKey
+from consensus.primitives.ids import Hash, Height, Milliseconds, PublicKey
 from consensus.primitives.tree import NodeStore, OverlayStore, Update, get_many, tree_key, update
 from consensus.primitives.tree import get as tree_get
 from consensus.relay.parameters import BILLION, Parameters
@@ -247,8 +247,3 @@ def _account(raw: bytes | None) -> Account:
         return Account(0, 0, None)
     record = decode(AccountRecord, raw, limit=RECORD_LIMIT)
     return Account(record.balance, record.nonce, raw)
-
-
-def fuel_fee(parameters: Parameters, fuel: int) -> Amount:
-    """Units that `fuel` costs, rounded up."""
-    return Amount(-(-fuel * parameters.fuel_price_ppb // BILLION))

@@ -1,0 +1,26 @@
+"""What things cost, in units of the ledger: for the transition, and for whoever sets a `max_fee`."""
+
+from consensus.primitives.ids import Amount
+from consensus.relay.parameters import BILLION, Parameters
+from consensus.relay.transactions import Action, CallEnclave
+
+
+def flat_fee(parameters: Parameters, size_bytes: int) -> Amount:
+    """What any transaction of this encoded length costs, whatever it does."""
+    return Amount(parameters.base_fee + parameters.byte_fee * size_bytes)
+
+
+def fuel_fee(parameters: Parameters, fuel: int) -> Amount:
+    """What `fuel` costs, rounded up to a whole unit."""
+    return Amount(-(-fuel * parameters.fuel_price_ppb // BILLION))
+
+
+def reserve_fee(parameters: Parameters, action: Action, size_bytes: int) -> Amount:
+    """What must be covered by `max_fee` and by the balance, or the transaction is void.
+
+    A call that also sends messages to instances is charged `message_fee` for each on top, within `max_fee`.
+    """
+    flat = flat_fee(parameters, size_bytes)
+    if isinstance(action, CallEnclave):
+        return Amount(flat + fuel_fee(parameters, action.fuel_limit))
+    return flat
