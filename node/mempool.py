@@ -15,7 +15,8 @@ import trio
 
 from consensus.primitives.errors import InvalidTransaction
 from consensus.primitives.ids import Hash, PublicKey
-from consensus.relay.ledger import AccountRecord, fuel_fee
+from consensus.relay.fees import fuel_fee
+from consensus.relay.ledger import AccountRecord
 from consensus.relay.parameters import Parameters
 from consensus.relay.transactions import (
     CallEnclave,
