@@ -3,6 +3,10 @@
 An inconsistent configuration aborts the whole process inside the engine, so `engine_config` is fixed and its
 test builds an engine in a process of its own. Relaxed SIMD must go before SIMD. Reference types stay on,
 because the engine's component support depends on them; admission refuses their instructions.
+
+`memory.grow` answers -1 at the protocol's cap alone, because nothing below it can fail: address space for the
+largest memory is reserved when the instance is made (a failure there is a LocalFault), and the worker's own
+memory limit is many times a guest's cap. A machine without the pages kills the worker instead.
 """
 
 import ctypes

@@ -313,18 +313,6 @@ def test_the_stack_ends_by_count_long_before_the_native_one(indirect: bool) -> N
     assert low == STACK_SLOTS // charged - 1
 
 
-def test_the_widest_frames_end_by_count_too() -> None:
-    """Many values live across a recursive call: the native frame is as large as code can make it."""
-    count = 400
-    loads = "".join(f"(local.set {i + 1} (i32.load offset={4 * i} (i32.const 0)))" for i in range(count))
-    total = "(local.get 1)" + "".join(f"(i32.xor (local.get {i + 1}))" for i in range(1, count))
-    extra = f"""(func $deep (param i32) (result i32) (local {"i32 " * count}) {loads}
-      (drop (call $deep (i32.add (local.get 0) (i32.const 1)))) {total})"""
-    outcome = run(call_of(guest("(call $deep (i32.const 0))", extra=extra), fuel=10**9))
-    assert_rolled_back(outcome, Status.TRAPPED)
-    assert outcome.reason == "unreachable"
-
-
 @given(name=st.sampled_from(BATCHES), data=st.binary(max_size=120))
 @settings(max_examples=60, deadline=None)
 def test_any_batch_has_an_outcome(name: str, data: bytes) -> None:

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from guest_tools import IMPORTS, guest, wat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import enclaves
 from enclaves.bytecode import OPCODES, encode_s32, encode_u32
 from enclaves.guests import agora, assets
 from enclaves.limits import DEFAULT_LIMITS
@@ -202,3 +204,9 @@ def test_the_engine_alone_would_refuse_what_it_can_switch_off() -> None:
     for name in ("simd", "atomic", "tail call", "memory64", "two memories", "multi-value"):
         assert validate(REFUSED[name][0]) is not None, name
     assert validate(wat(f"(module {IMPORTS} {MEMORY} {ENTRY})")) is None
+
+
+def test_one_file_alone_touches_the_engine() -> None:
+    package = Path(enclaves.__file__).parent
+    importers = [path.name for path in package.rglob("*.py") if "import wasmtime" in path.read_text()]
+    assert importers == ["sandbox.py"]
