@@ -142,7 +142,7 @@ def deliver_messages(run: Run) -> None:
     lanes = run.registry.lanes
     fuel_left = run.parameters.delivery_fuel_per_block
     for _ in range(min(lanes.deliveries_waiting(), run.parameters.deliveries_per_block)):
-        if fuel_left < run.parameters.call_fuel_limit:
+        if fuel_left < run.parameters.delivery_fuel_limit:
             return
         delivery = lanes.next_delivery(run.context.height)
         if delivery is not None:
@@ -159,7 +159,7 @@ def _deliver(run: Run, delivery: Delivery) -> int:
         run.registry.existing_instance(instance),
         origin=_origin_of(run, delivery),
         data=delivery.message.payload,
-        fuel=run.parameters.call_fuel_limit,
+        fuel=run.parameters.delivery_fuel_limit,
     )
     payer = instance.chain if instance.chain != RELAY_CHAIN else delivery.message.payer
     code = _charge(run, call, payer)

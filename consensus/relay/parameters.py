@@ -43,12 +43,13 @@ class Parameters:
     instance_deposit: Amount = Amount(1_000)
     burn_share_ppb: U32 = 500_000_000  # of every fee; the rest goes to the block's proposer
     # guests and lanes
-    call_fuel_limit: Fuel = Fuel(50_000_000)  # most that one call or one delivery may burn
+    call_fuel_limit: Fuel = Fuel(20_000_000)  # most that a user's call may ask for
+    delivery_fuel_limit: Fuel = Fuel(2_000_000)  # most that delivering one message may burn
     chain_fuel_limit: Fuel = Fuel(2_000_000_000)  # most that a chain may ask for a candidate
     max_pov_bytes: U32 = 8 * 1024 * 1024
     max_module_bytes: U32 = 512 * 1024
-    deliveries_per_block: U16 = 64
-    delivery_fuel_per_block: Fuel = Fuel(200_000_000)
+    deliveries_per_block: U16 = 32  # quotas of an inherent, outside of max_block_weight
+    delivery_fuel_per_block: Fuel = Fuel(20_000_000)
     lane_messages: U32 = 1_024  # credit of a lane: undelivered messages it may hold
     lane_bytes: U32 = 1024 * 1024
 
@@ -64,8 +65,8 @@ class Parameters:
                 raise ValueError(f"{name} must not be zero")
         if self.relay_parent_window > STATEMENT_WINDOW:
             raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
-        if self.delivery_fuel_per_block < self.call_fuel_limit:
-            raise ValueError("delivery_fuel_per_block must leave room for one delivery of call_fuel_limit")
+        if self.delivery_fuel_per_block < self.delivery_fuel_limit:
+            raise ValueError("delivery_fuel_per_block must leave room for one delivery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

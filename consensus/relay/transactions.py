@@ -22,7 +22,7 @@ MAX_CALL_INPUT_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 TRANSFER_WEIGHT: Final = 50  # microseconds on the reference machine
 CALL_WEIGHT: Final = 800  # one entry into a sandbox and one update of an instance's tree
 ADMISSION_WEIGHT: Final = 20_000  # compiling a module, at its size limit
-FUEL_PER_WEIGHT: Final = 10_000  # fuel that the sandbox burns in a microsecond, with a margin
+FUEL_PER_WEIGHT: Final = 1_000  # fuel burnt in a microsecond by slow code; a tight loop burns 6,000
 
 VerifySignature = Callable[[PublicKey, bytes, Signature], bool]
 
