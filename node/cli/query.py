@@ -1,0 +1,144 @@
+"""`phalanx query`: accounts, state, receipts, blocks, validators."""
+
+from pathlib import Path
+
+import click
+
+from consensus.primitives.errors import UserError
+from consensus.primitives.ids import Hash, Height
+from node.api import StateReport
+from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
+from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.submit import receipt_rows
+from node.cli.verify import genesis_option, verify_state
+from node.client import ask
+from node.rpc.json_form import from_json, to_json
+from node.rpc.parameters import state_key
+
+
+class HashType(click.ParamType[Hash]):
+    """64 hex digits."""
+
+    name = "hash"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> Hash:
+        try:
+            raw = bytes.fromhex(str(value))
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:
+            self.fail(f"{value!r} is not a hash: write 64 hex digits", parameter, context)
+        return Hash(raw)
+
+
+@click.group(epilog=example("phalanx query account alice"))
+def query() -> None:
+    """Ask a node for final state."""
+
+
+@query.command(epilog=example("phalanx query account alice"))
+@click.argument("account")
+@rpc_option
+@keys_option
+@json_option
+@pass_output
+def account(output: Output, *, account: str, rpc: str | None, keys_dir: Path | None) -> None:
+    """Show balance and next nonce of ACCOUNT: a public key, key name or key file."""
+    key = find_account(account, keys_dir)
+    report = ask(rpc_url(rpc), lambda client: client.account(key))
+    rows = [
+        ("account", report.account.hex()),
+        ("balance", f"{report.balance} units"),
+        ("nonce", report.nonce),
+        ("as of", f"height {report.height}"),
+    ]
+    output.result(to_json(report), table(rows))
+
+
+@query.command(epilog=example("phalanx query state head/1 --prove"))
+@click.argument("path")
+@click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
+@genesis_option
+@rpc_option
+@json_option
+@pass_output
+def state(output: Output, *, path: str, prove: bool, genesis: Path | None, rpc: str | None) -> None:
+    """Show the leaf at PATH of the relay state: account/KEY, chain/ID, head/ID, module/HASH, instance/HASH/ID,
+    last-block, parameters, supply, NAMESPACE:HEX, or a tree key of 64 hex digits."""
+    hexadecimal = len(path) == 64 and all(each in "0123456789abcdef" for each in path)
+    key = Hash(bytes.fromhex(path)) if hexadecimal else state_key(path)
+    report = ask(rpc_url(rpc), lambda client: client.state(key, prove=prove))
+    verified = verify_state(report, key, genesis) if prove else None
+    say_state(output, report, verified)
+
+
+def say_state(output: Output, report: StateReport, verified: str | None) -> None:
+    """Print a state report, and what its proof showed."""
+    rows = [
+        ("key", report.key.hex()),
+        ("value", "absent" if report.value is None else report.value.hex() or "(empty)"),
+        ("as of", f"height {report.height}"),
+    ]
+    if verified is not None:
+        rows.append(("proof", verified))
+    output.result(to_json(report) | {"verified": verified is not None}, table(rows))
+
+
+@query.command(epilog=example("phalanx query receipt 5f3c… --prove"))
+@click.argument("transaction", type=HashType())
+@click.option("--prove", is_flag=True, help="Also fetch the receipt's self-contained proof.")
+@rpc_option
+@json_option
+@pass_output
+def receipt(output: Output, *, transaction: Hash, prove: bool, rpc: str | None) -> None:
+    """Show how far a transaction has come and what became of it."""
+    url = rpc_url(rpc)
+    report = ask(url, lambda client: client.receipt(transaction))
+    document = to_json(report)
+    rows = [("transaction", transaction.hex()), *receipt_rows(report)]
+    if prove:
+        proof = ask(url, lambda client: client.receipt_proof(transaction))
+        document["proof"] = proof.hex()
+        rows.append(("proof", f"{len(proof)} bytes; --json prints it"))
+    output.result(document, table(rows))
+
+
+@query.command(epilog=example("phalanx query block 100"))
+@click.argument("which")
+@rpc_option
+@json_option
+@pass_output
+def block(output: Output, *, which: str, rpc: str | None) -> None:
+    """Show the final block WHICH: a height or a hash."""
+    url = rpc_url(rpc)
+    if which.isascii() and which.isdigit() and len(which) < 20:
+        report = ask(url, lambda client: client.block(height=Height(int(which))))
+    else:
+        name = HashType().convert(which, None, None)
+        report = ask(url, lambda client: client.block(block_hash=name))
+    rows = [
+        ("block", report.hash.hex()),
+        ("height", f"{report.height}, view {report.view}, proposer {report.proposer}"),
+        ("parent", report.parent_hash.hex()),
+        ("time", f"{report.time_ms} ms"),
+        ("state of parent", report.state_root.hex()),
+        ("holds", f"{len(report.transactions)} transactions, {report.candidates} candidates"),
+        ("size", f"{report.payload_bytes} bytes"),
+    ]
+    rows += [("", each.hex()) for each in report.transactions[:20]]
+    output.result(to_json(report), table(rows))
+
+
+@query.command(epilog=example("phalanx query validators"))
+@rpc_option
+@json_option
+@pass_output
+def validators(output: Output, *, rpc: str | None) -> None:
+    """List the validator set."""
+    reports = ask(rpc_url(rpc), lambda client: client.validators())
+    rows = [
+        (f"{each.index} {each.name}", f"stake {each.stake}  {each.consensus_key.hex()}") for each in reports
+    ]
+    output.result(to_json(reports), table(rows))

@@ -1,0 +1,140 @@
+"""Submitting a relay transaction and watching it: accepted, notarised, final, proved."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+import trio
+
+from consensus.primitives.crypto import SigningKey
+from consensus.primitives.errors import UserError
+from consensus.primitives.ids import Amount
+from consensus.relay.receipts import Code
+from consensus.relay.transactions import Action, transaction_hash
+from node.api import Stage, TransactionReport
+from node.cli.output import Output, table
+from node.client import RpcClient
+from node.rpc.json_form import to_json
+from node.wallet import DEFAULT_MAX_FEE, Wallet
+
+WATCHED: Final = (Stage.NOTARISED, Stage.FINAL, Stage.PROVED)
+PATIENCE_S: Final = 5.0
+
+max_fee_option = click.option(
+    "--max-fee", type=click.IntRange(0), default=DEFAULT_MAX_FEE, show_default=True, help="Bound, in units."
+)
+wait_option = click.option("--wait", is_flag=True, help="Watch it until its receipt is provable.")
+timeout_option = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True,
+    help="Seconds to wait.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """How to submit: where, as whom, and whether to watch."""
+
+    url: str
+    key: SigningKey
+    max_fee: int
+    wait: bool
+    timeout_s: float
+
+
+def submit(
+    output: Output, submission: Submission, action: Action, *, extra: dict[str, Any] | None = None
+) -> None:
+    """Sign, submit and, if asked, watch one transaction; prints the outcome.
+
+    Raises UserError when it is refused, fails, is void, or does not end in time.
+    """
+
+    async def run() -> tuple[bytes, TransactionReport | None, dict[str, float]]:
+        async with RpcClient(submission.url, patience_s=PATIENCE_S) as client:
+            wallet = await Wallet.connect(client, submission.key, max_fee=Amount(submission.max_fee))
+            raw = wallet.sign(action)
+            started = time.monotonic()
+            result = (await client.submit([raw]))[0]
+            if not result.accepted:
+                raise UserError(result.error)
+            waited = {str(Stage.ACCEPTED): _since(started)}
+            output.progress(f"accepted   {waited['accepted']:9.2f} ms  {result.hash.hex()}")
+            if not submission.wait:
+                return raw, None, waited
+            report = await _watch(client, raw, started, submission.timeout_s, waited, output.progress)
+            return raw, report, waited
+
+    raw, report, waited = trio.run(run)
+    document: dict[str, Any] = {"hash": transaction_hash(raw).hex(), "waited_ms": waited} | (extra or {})
+    rows: list[tuple[str, Any]] = [("transaction", document["hash"]), *(extra or {}).items()]
+    if report is not None:
+        document["receipt"] = to_json(report)
+        rows += receipt_rows(report)
+    else:
+        rows.append(("next", f"phalanx query receipt {document['hash']}"))
+    output.result(document, table(rows))
+    if report is not None and report.status not in ("ok", ""):
+        raise click.exceptions.Exit(1)
+
+
+async def _watch(
+    client: RpcClient,
+    raw: bytes,
+    started: float,
+    timeout_s: float,
+    waited: dict[str, float],
+    say: Callable[[str], None],
+) -> TransactionReport:
+    """Wait for each stage in turn; resends the same bytes should the node have lost them."""
+    name = transaction_hash(raw)
+    report = TransactionReport(hash=name, stage=Stage.ACCEPTED)
+    for stage in WATCHED:
+        while report.stage.rank < stage.rank:
+            left_s = timeout_s - (time.monotonic() - started)
+            if left_s <= 0:
+                raise UserError(
+                    f"{name.hex()} is {report.stage} after {timeout_s:g} s, not yet {stage}; ask again with "
+                    "`phalanx query receipt`, and see `phalanx status`"
+                )
+            report = await client.receipt(name, wait=stage, timeout_s=min(left_s, 10.0))
+            if report.status == "void":
+                raise UserError(
+                    f"{name.hex()} is void: its nonce was used or its sender could not pay; nothing changed"
+                )
+            if report.stage is Stage.UNKNOWN:
+                await client.submit([raw])
+        waited[str(stage)] = _since(started)
+        say(
+            f"{stage:<10} {waited[str(stage)]:9.2f} ms"
+            + (f"  height {report.height}" if report.height else "")
+        )
+    return report
+
+
+def _since(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 3)
+
+
+def receipt_rows(report: TransactionReport) -> list[tuple[str, Any]]:
+    """A report for people."""
+    rows: list[tuple[str, Any]] = [("stage", report.stage)]
+    if report.height is not None:
+        rows.append(("height", report.height))
+    if report.status:
+        rows.append(("result", report.status if report.status == "ok" else _why(report)))
+        rows.append(("fee", f"{report.fee} units"))
+    if report.fuel_used:
+        rows.append(("fuel", report.fuel_used))
+    if report.output:
+        rows.append(("output", report.output.hex()))
+    return rows
+
+
+def _why(report: TransactionReport) -> str:
+    try:
+        reason = Code(report.code).name.lower().replace("_", " ")
+    except ValueError:
+        reason = f"code {report.code}"
+    return f"{report.status}: {reason}"

@@ -1,0 +1,60 @@
+"""Checking a node's proofs against a genesis.json that the user has: the node need not be trusted."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from consensus.primitives.errors import PeerFault, UserError
+from consensus.primitives.ids import Hash
+from consensus.relay.genesis import Genesis
+from node.api import StateReport
+from node.cli.connect import devnet_description
+from node.genesis_file import read_genesis
+from node.proofs import StateBundle, check_state_bundle
+from node.validator_set import genesis_validators
+
+genesis_option = click.option(
+    "--genesis",
+    type=click.Path(path_type=Path),
+    help="genesis.json to check proofs against. Default: the devnet's here.",
+)
+NO_GENESIS: Final = "a proof is checked against the network's genesis: give --genesis genesis.json"
+
+
+def load_genesis(given: Path | None) -> Genesis:
+    """The genesis to trust. Raises UserError."""
+    if given is not None:
+        return read_genesis(given)
+    description = devnet_description()
+    named = description.get("genesis")
+    if not isinstance(named, str):
+        raise UserError(NO_GENESIS)
+    path = Path(named)
+    return read_genesis(path if path.is_absolute() or path.exists() else Path(description["home"]) / path)
+
+
+def check_bundle(report: StateReport, given: Path | None) -> StateBundle:
+    """The bundle of a report, its header final under the genesis validators. Raises UserError."""
+    genesis = load_genesis(given)
+    if report.proof is None:
+        raise UserError("the node sent no proof; ask another node")
+    try:
+        return check_state_bundle(report.proof, genesis_validators(genesis), genesis.hash)
+    except PeerFault as error:
+        raise UserError(f"the node's proof is wrong ({error}); do not believe this node") from None
+
+
+def verify_state(report: StateReport, key: Hash, given: Path | None) -> str:
+    """Check a leaf of the relay state; says what was shown. Raises UserError."""
+    bundle = check_bundle(report, given)
+    if bundle.leaf.key != key or bundle.leaf.value != report.value:
+        raise UserError("the node's proof is of another key or value; do not believe this node")
+    return _shown(bundle, given)
+
+
+def _shown(bundle: StateBundle, given: Path | None) -> str:
+    return (
+        f"good: under final header {bundle.header.height} at view {bundle.header.view}, "
+        f"checked against {given or 'the genesis of the devnet'}"
+    )
