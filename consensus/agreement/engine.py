@@ -313,7 +313,7 @@ _RECEIVERS: Final[dict[type[Message], Callable[[Replica, Peer, Any], None]]] = {
     GetCertificate: pulling.on_get_certificate,
     GetBlock: pulling.on_get_block,
     GetChain: pulling.on_get_chain,
-    NotFound: lambda r, _, message: pulling.on_not_found(r, message),
+    NotFound: pulling.on_not_found,
     Chain: finality.on_chain,
     Status: recovery.on_status,
     AmnesiaProbe: amnesia.on_probe,

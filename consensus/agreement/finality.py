@@ -3,8 +3,10 @@
 CONSENSUS.md sections 10 (GET_CHAIN), 12, 15.1 and 16.
 """
 
+from typing import Final
+
 from consensus.agreement import pulling
-from consensus.agreement.certificates import verify_certificate
+from consensus.agreement.certificates import members, verify_certificate
 from consensus.agreement.certifying import accept
 from consensus.agreement.config import MAX_UNPERSISTED
 from consensus.agreement.events import Finalized, Peer
@@ -23,6 +25,8 @@ from consensus.agreement.replica import Block, ChainRequest, Replica, is_finalit
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import Height
 
+FETCHED_SINGLY: Final = 2  # missing ancestors of a final block, above which the chain is asked for
+
 
 def advance(r: Replica) -> None:
     """Hand out what the highest finality certificate makes final, once every body is there."""
@@ -35,6 +39,7 @@ def advance(r: Replica) -> None:
         held = r.blocks.get(wanted)
         if held is None or held.payload is None:
             pulling.need_block(r, wanted, r.final_view, final=True)
+            _expect_chain(r, certificate, path)
             return
         if held.header.height <= r.tip.height:
             raise RuntimeError("two final blocks are not on one chain: more than F stake is faulty")
@@ -44,6 +49,17 @@ def advance(r: Replica) -> None:
     room = MAX_UNPERSISTED - (r.tip.height - r.persisted_height)
     if room > 0:
         _hand_out(r, path[:room], certificate, tuple(each.header for each in path))
+
+
+def _expect_chain(r: Replica, certificate: Certificate, path: list[Block]) -> None:
+    """Far behind, by the headers that are known: the certificate's signers have the chain to ask for."""
+    if not path or path[-1].header.height <= r.tip.height + FETCHED_SINGLY:
+        return
+    below = path[-1].header.height - 1
+    for index in members(certificate.groups[0].bitmap, len(r.validators)):
+        state = r.peers.get(Peer(index))
+        if state is not None:
+            state.final_height = max(state.final_height, below)
 
 
 def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers: tuple[Header, ...]) -> None:

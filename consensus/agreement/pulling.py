@@ -151,8 +151,12 @@ def on_get_chain(r: Replica, peer: Peer, request: GetChain) -> None:
     r.effects.append(ServeChain(peer, request.first, Height(last)))
 
 
-def on_not_found(r: Replica, answer: NotFound) -> None:
-    """Ask the next ones at once; a final block may have to come with the chain."""
-    for key, request in r.pulls.items():
-        if key[2] == answer.key and key[2] != ZERO_HASH:
-            request.due_us = min(request.due_us, r.now.mono_us + r.pacemaker.patience_us)
+def on_not_found(r: Replica, peer: Peer, answer: NotFound) -> None:
+    """Ask the next ones soon. Whoever has no final block by hash has it in its store: ask for the chain."""
+    request = r.pulls.get(("block", 0, answer.key))
+    if request is None:
+        return
+    request.due_us = min(request.due_us, r.now.mono_us + r.pacemaker.patience_us)
+    state = r.peers.get(peer)
+    if request.final and state is not None:
+        state.final_height = max(state.final_height, r.tip.height + 1)

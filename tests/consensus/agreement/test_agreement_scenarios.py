@@ -12,6 +12,7 @@ from consensus.agreement.messages import (
     Header,
     Kind,
     Proposal,
+    Status,
     Vote,
     block_hash,
     payload_root,
@@ -257,3 +258,12 @@ def test_forks_of_an_engine_are_independent_and_equal_until_fed():
         if index == 0:
             twin.handle(event, net.instant())
     assert engine.state_digest() == before
+
+
+def test_a_laggard_among_nodes_that_never_stall_asks_for_the_chain():
+    net = Net([1] * 4, observers=1)
+    net.start(0, 1, 2, 3)
+    net.run_to(100, 0, 1, 2, 3)
+    net.drop = lambda source, target, m: isinstance(m, Status)
+    net.nodes[4].boot()
+    net.run(lambda: net.nodes[4].height >= 120)
