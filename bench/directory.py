@@ -19,10 +19,13 @@ from bench.plan import AGORA_CHAIN, AGORA_NAME, PEOPLE, Plan
 from bench.ports import free_ports
 from bench.workload import derived_seed
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import Milliseconds, PublicKey, SecretSeed
+from consensus.primitives.ids import Milliseconds
+from node.api import Role
+from node.config import Address
+from node.config_writer import Settings
 from node.genesis_file import write_genesis
-from node.journal import create_journal
-from node.keys import CONSENSUS_FILE, IDENTITY_FILE, KEY_SUFFIX, write_key
+from node.keys import KEY_SUFFIX, write_key
+from node.setup import GENESIS_FILE, init_node, join_network
 
 FILE: Final = "devnet.json"
 FORMAT: Final = 1
@@ -80,13 +83,16 @@ def lay_out(root: Path, plan: Plan) -> NetworkDirectory:
         validators=homes[: plan.validators],
         collator=homes[plan.validators] if plan.collator else None,
     )
-    genesis = plan.genesis(Milliseconds(time.time_ns() // 1_000_000))
-    write_genesis(root / "genesis.json", genesis)
-    for index, home in enumerate(homes):
-        _lay_out_node(network, index, home)
+    descriptors = [init_node(home.directory, _settings(network, home), passphrase=None) for home in homes]
+    now = Milliseconds(time.time_ns() // 1_000_000)
+    genesis = plan.genesis(now, descriptors[: plan.validators])
+    write_genesis(root / GENESIS_FILE, genesis)
+    for home in homes:
+        join_network(home.directory, genesis, descriptors)
     for name in PEOPLE:
         seed = derived_seed(plan.network, "person", PEOPLE.index(name))
-        _write_key(root / "keys" / f"{name}{KEY_SUFFIX}", seed, name, "account")
+        path = root / "keys" / f"{name}{KEY_SUFFIX}"
+        write_key(path, seed=seed, name=name, purpose="account", passphrase=None)
     (root / FILE).write_text(json.dumps(_describe(network), indent=2) + "\n")
     return network
 
@@ -126,7 +132,7 @@ def _describe(network: NetworkDirectory) -> dict[str, Any]:
         "format": FORMAT,
         "rpc": [home.rpc for home in network.validators],
         "collator_rpc": [network.collator.rpc] if network.collator else [],
-        "genesis": "genesis.json",
+        "genesis": GENESIS_FILE,
         "keys": {name: f"keys/{name}{KEY_SUFFIX}" for name in PEOPLE},
         "chains": {AGORA_NAME: AGORA_CHAIN},
         "enclaves": {"assets": plan.module.hex()},
@@ -139,57 +145,15 @@ def _describe(network: NetworkDirectory) -> dict[str, Any]:
     }
 
 
-def _lay_out_node(network: NetworkDirectory, index: int, home: NodeHome) -> None:
-    plan = network.plan
-    validator = home in network.validators
-    keys = home.directory / "keys"
-    identity = derived_seed(plan.network, "identity", index)
-    _write_key(keys / IDENTITY_FILE, identity, home.name, "identity")
-    if validator:
-        consensus = derived_seed(plan.network, "consensus", index)
-        _write_key(keys / CONSENSUS_FILE, consensus, home.name, "consensus")
-    data = home.directory / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    if validator:
-        create_journal(data / "journal")
-    peers = [
-        (other.name, plan.identity_key(position).public, other.peer_port)
-        for position, other in enumerate(network.nodes)
-        if position != index
-    ]
-    (home.directory / "config.toml").write_text(_config_text(network, home, validator, peers))
-
-
-def _write_key(path: Path, seed: SecretSeed, name: str, purpose: str) -> None:
-    write_key(path, seed=seed, name=name, purpose=purpose, passphrase=None)
-
-
-def _config_text(
-    network: NetworkDirectory, home: NodeHome, validator: bool, peers: list[tuple[str, PublicKey, int]]
-) -> str:
-    lines = [
-        f'name = "{home.name}"',
-        f'role = "{"validator" if validator else "collator"}"',
-        "[paths]",
-        'genesis = "../genesis.json"',
-        "[network]",
-        f'listen = "127.0.0.1:{home.peer_port}"',
-        "[rpc]",
-        f'listen = "127.0.0.1:{home.rpc_port}"',
-        "[journal]",
-        f'sync = "{network.plan.journal_sync}"',
-        "[consensus]",
-        f'amnesia = "{network.plan.amnesia}"',
-        "[log]",
-        'format = "json"',
-    ]
-    if not validator:
-        lines += ["[collator]", f"chain = {AGORA_CHAIN}"]
-    for name, identity, port in peers:
-        lines += [
-            "[[network.peers]]",
-            f'name = "{name}"',
-            f'identity = "{identity.hex()}"',
-            f'address = "127.0.0.1:{port}"',
-        ]
-    return "\n".join(lines) + "\n"
+def _settings(network: NetworkDirectory, home: NodeHome) -> Settings:
+    collates = home == network.collator
+    return Settings(
+        name=home.name,
+        role=Role.COLLATOR if collates else Role.VALIDATOR,
+        listen=None if collates else Address("127.0.0.1", home.peer_port),
+        rpc_listen=Address("127.0.0.1", home.rpc_port),
+        journal_sync=network.plan.journal_sync,
+        amnesia=network.plan.amnesia,
+        log_format="json",
+        chain=AGORA_CHAIN if collates else None,
+    )

@@ -26,7 +26,7 @@ RECEIPT_TIMEOUT_S: Final = 10.0
 
 
 async def run(validators: int, blocks: int) -> dict[str, Any]:
-    """The report. Leaders never wait (`idle_interval` 0), the journal is synced, one client sends at a time."""
+    """The report. Leaders never wait, the journal is synced, one client sends at a time."""
     floor_ns = await measure_floor_ns(validators, FLOOR_ROUNDS)
     plan = Plan(
         network=new_plan_name(), validators=validators, collator=False, idle_interval_ms=0, bench_accounts=1

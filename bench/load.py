@@ -52,6 +52,7 @@ class Load:
         self._pending: dict[Hash, tuple[bytes, int]] = {}  # hash → bytes, submitted at
         self._turn = 0
         self._stopping = False
+        self.drained: Final = trio.Event()  # set once it was stopped and everything sent is final
 
     def stop(self) -> None:
         """Submit nothing more; `run` returns once everything sent is acknowledged or refused."""
@@ -70,6 +71,7 @@ class Load:
             else:
                 await trio.sleep(POLL_S)
             await self._acknowledge()
+        self.drained.set()
 
     async def _submit(self, batch: list[bytes]) -> None:
         if not batch:

@@ -1,22 +1,26 @@
-"""What a local network is made of: its genesis, its keys, its accounts.
+"""What a local network is made of: its genesis, its accounts, its consumer chain.
 
-Every key is derived from the network's random name, so a plan is one small value. Such keys are for networks
-that live on one machine for a while; a real network's keys come from `phalanx init`.
+The nodes get fresh keys of their own, as `phalanx init` makes them. The accounts' keys are derived from the
+network's random name, so that a plan is one small value: they are for networks that live on one machine for a
+while, and must never hold real value.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.workload import derived_key
 from consensus.primitives.crypto import SigningKey
-from consensus.primitives.ids import Amount, ChainId, Milliseconds, ModuleId, PublicKey, Stake
-from consensus.relay.genesis import Genesis, GenesisAccount, GenesisChain, GenesisValidator
+from consensus.primitives.ids import Amount, ChainId, Milliseconds, ModuleId, PublicKey
+from consensus.relay.genesis import Genesis, GenesisChain
 from consensus.relay.parameters import Entry, Parameters
 from enclaves.guests import agora, assets
+from node.setup import NodeDescriptor, build_genesis
 
 PEOPLE: Final = ("alice", "bob", "carol")
 AGORA_NAME: Final = "agora"
 AGORA_CHAIN: Final = ChainId(1)
+STAKE: Final = 100
 FUNDS: Final = Amount(10**15)
 CHAIN_FUNDS: Final = Amount(10**15)
 AGORA_FUNDS: Final = Amount(10**12)
@@ -33,14 +37,6 @@ class Plan:
     bench_accounts: int = 64
     journal_sync: str = "fsync"
     amnesia: str = "probe"
-
-    def consensus_key(self, index: int) -> SigningKey:
-        """The key that votes."""
-        return derived_key(self.network, "consensus", index)
-
-    def identity_key(self, index: int) -> SigningKey:
-        """The key that a node is known by; the collator's index follows the validators'."""
-        return derived_key(self.network, "identity", index)
 
     def person(self, name: str) -> SigningKey:
         """One of `PEOPLE`."""
@@ -64,27 +60,17 @@ class Plan:
         people = [self.person(name) for name in PEOPLE]
         return people + [self.bench_key(index) for index in range(self.bench_accounts)]
 
-    def genesis(self, time_ms: Milliseconds) -> Genesis:
-        """The genesis record of the network, which begins at `time_ms`."""
-        validators = tuple(
-            GenesisValidator(
-                name=f"node-{index}",
-                consensus_key=self.consensus_key(index).public,
-                identity_key=self.identity_key(index).public,
-                account=derived_key(self.network, "validator-account", index).public,
-                stake=Stake(100),
-            )
-            for index in range(self.validators)
-        )
+    def genesis(self, time_ms: Milliseconds, validators: Sequence[NodeDescriptor]) -> Genesis:
+        """The genesis record of the network, which begins at `time_ms`; all validators have one stake."""
         funded = sorted(key.public for key in self.funded_keys())
-        return Genesis(
+        return build_genesis(
             network=self.network,
             time_ms=time_ms,
             parameters=Parameters(idle_interval_ms=self.idle_interval_ms),
-            validators=validators,
-            accounts=tuple(GenesisAccount(key=key, balance=FUNDS) for key in funded),
-            enclaves=(assets.wasm(),),
-            chains=(self._agora(funded),),
+            validators=[(each, STAKE) for each in validators],
+            accounts=[(key, FUNDS) for key in funded],
+            enclaves=[assets.wasm()],
+            chains=[self._agora(funded)],
         )
 
     def _agora(self, funded: list[PublicKey]) -> GenesisChain:

@@ -138,7 +138,7 @@ async def _signed_ahead(source: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 
 def _signature_limit(validators: int) -> int:
-    """Transactions a second if all cores did nothing but check one signature per transaction and validator."""
+    """Transactions a second if all cores only checked one signature per transaction and validator."""
     cores = os.cpu_count() or 1
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
         checked = sum(pool.map(_check_signatures, [LIMIT_SECONDS] * cores))

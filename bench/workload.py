@@ -35,18 +35,18 @@ class RelayAccount:
     def __init__(self, key: SigningKey, genesis_hash: Hash, nonce: int = 0) -> None:
         self.key: Final = key
         self._genesis_hash: Final = genesis_hash
-        self._nonce = Nonce(nonce)
+        self.nonce = nonce  # of the next transaction
 
     def sign(self, action: Action) -> bytes:
         """The wire bytes of the account's next transaction."""
         body = TransactionBody(
             chain_id_hash=self._genesis_hash,
             sender=self.key.public,
-            nonce=self._nonce,
+            nonce=Nonce(self.nonce),
             max_fee=MAX_FEE,
             action=action,
         )
-        self._nonce = Nonce(self._nonce + 1)
+        self.nonce += 1
         return sign_transaction(self.key, body)
 
 
@@ -80,12 +80,12 @@ class AgoraAccount:
     def __init__(self, key: SigningKey, domain: bytes, nonce: int = 0) -> None:
         self.key: Final = key
         self._domain: Final = domain
-        self._nonce = Nonce(nonce)
+        self.nonce = nonce  # of the next transaction
 
     def sign(self, action: agora.Action) -> bytes:
         """The wire bytes of the account's next transaction."""
-        raw = agora.sign_transaction(self.key, self._domain, self._nonce, action)
-        self._nonce = Nonce(self._nonce + 1)
+        raw = agora.sign_transaction(self.key, self._domain, Nonce(self.nonce), action)
+        self.nonce += 1
         return raw
 
 

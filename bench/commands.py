@@ -1,0 +1,163 @@
+"""The commands that `phalanx` finds here by entry point: demo, devnet, bench, chaos."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import trio
+
+from consensus.primitives.errors import LocalFault
+from node.cli.output import Output, example, json_option, pass_output, table
+
+DEVNET_DIRECTORY: Final = Path(".devnet")
+DEMO_DIRECTORY: Final = Path(".demo")
+VALIDATORS = click.IntRange(1, 64)
+
+validators_option = click.option(
+    "--validators", type=VALIDATORS, default=4, show_default=True, help="Processes that vote."
+)
+
+
+def _directory_option(default: Path) -> Callable[[Any], Any]:
+    return click.option(
+        "--dir",
+        "directory",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default,
+        show_default=True,
+        help="Where the network lives.",
+    )
+
+
+def _report(output: Output, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """Run a bench to its end and print its report."""
+    report = trio.run(work)
+    output.result(report, table(list(report.items())))
+    return report
+
+
+@click.command(epilog=example("phalanx demo"))
+@_directory_option(DEMO_DIRECTORY)
+@json_option
+@pass_output
+def demo(output: Output, directory: Path) -> None:
+    """Show everything once: finality, a consumer chain, an enclave, a kill and a recovery."""
+    from bench.demo import run, summary
+
+    tell = output.progress if output.json else click.echo
+    report = trio.run(run, directory, tell)
+    output.result(report, summary(report))
+    if report["forks"] or report["lost_transactions"] or report["duplicated_transactions"]:
+        raise LocalFault(f"a promise was broken; the logs are in {directory}/*/node.log")
+    if not output.json:
+        click.echo("the demo succeeded. Next: phalanx devnet")
+
+
+@click.command(epilog=example("phalanx devnet --validators 4 --seconds 20 --json"))
+@validators_option
+@click.option("--seconds", type=click.FloatRange(min=1), help="Stop after this long. Default: until Ctrl-C.")
+@_directory_option(DEVNET_DIRECTORY)
+@click.option("--keep", is_flag=True, help="Resume the network that the directory holds.")
+@click.option("--load/--no-load", "busy", default=True, show_default=True, help="Send a light load.")
+@click.option(
+    "--idle-ms",
+    type=click.IntRange(0, 60_000),
+    default=100,
+    show_default=True,
+    help="How long a leader with nothing to say may wait.",
+)
+@json_option
+@pass_output
+def devnet(
+    output: Output,
+    validators: int,
+    seconds: float | None,
+    directory: Path,
+    keep: bool,
+    busy: bool,
+    idle_ms: int,
+) -> None:
+    """Run a network on this machine: validators, a consumer chain with its collator, an enclave."""
+    from bench.devnet import new_plan, run
+
+    async def work() -> dict[str, Any]:
+        plan = new_plan(validators, idle_ms)
+        return await run(directory, plan, keep=keep, seconds=seconds, busy=busy, tell=output.progress)
+
+    report = _report(output, work)
+    if report["forks"]:
+        raise LocalFault(
+            f"the chain forked at {report['forks']} heights; the logs are in {directory}/*/node.log"
+        )
+
+
+@click.group()
+def bench() -> None:
+    """Measure real processes on this machine."""
+
+
+@bench.command(epilog=example("phalanx bench finality --validators 4 --blocks 300 --json"))
+@validators_option
+@click.option("--blocks", type=click.IntRange(10, 1_000_000), default=300, show_default=True)
+@json_option
+@pass_output
+def finality(output: Output, validators: int, blocks: int) -> None:
+    """Latency from proposal to finality, against the floor that this machine sets."""
+    from bench.finality import run
+
+    _report(output, lambda: run(validators, blocks))
+
+
+@bench.command(epilog=example("phalanx bench throughput --validators 4 --seconds 20 --json"))
+@validators_option
+@click.option("--seconds", type=click.FloatRange(2, 3_600), default=20, show_default=True)
+@json_option
+@pass_output
+def throughput(output: Output, validators: int, seconds: float) -> None:
+    """Finalised transfers a second, on the relay chain and through candidates."""
+    from bench.throughput import run
+
+    _report(output, lambda: run(validators, seconds))
+
+
+@bench.command(epilog=example("phalanx bench memory --validators 4 --json"))
+@validators_option
+@click.option("--early", type=click.IntRange(10), default=2_000, show_default=True, help="First height.")
+@click.option("--late", type=click.IntRange(20), default=10_000, show_default=True, help="Second height.")
+@json_option
+@pass_output
+def memory(output: Output, validators: int, early: int, late: int) -> None:
+    """Resident memory of nodes at two heights of empty blocks."""
+    from bench.memory import run
+
+    _report(output, lambda: run(validators, early, late))
+
+
+@click.group()
+def chaos() -> None:
+    """Break a network on purpose and check that its promises hold."""
+
+
+@chaos.command(epilog=example("phalanx chaos kill --validators 4 --kills 10 --seconds 60 --json"))
+@validators_option
+@click.option("--kills", type=click.IntRange(1, 10_000), default=10, show_default=True)
+@click.option("--seconds", type=click.FloatRange(1, 86_400), default=60, show_default=True)
+@click.option(
+    "--attach",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Do it to the devnet in this directory.",
+)
+@click.option("--seed", type=int, help="Repeat the choices of an earlier run.")
+@json_option
+@pass_output
+def kill(
+    output: Output, validators: int, kills: int, seconds: float, attach: Path | None, seed: int | None
+) -> None:
+    """SIGKILL validators under load, restart them, and audit every block."""
+    from bench.chaos import broken_promises, run
+
+    report = _report(output, lambda: run(validators, kills, seconds, attach, seed))
+    broken = broken_promises(report, kills)
+    if broken:
+        raise LocalFault("; ".join(broken))
