@@ -25,12 +25,12 @@ from bench.plan import Plan
 from bench.statistics import milliseconds, percentile
 from bench.watch import Watch
 from bench.workload import RelayAccount, relay_transfers
-from consensus.agreement.thresholds import Mode
-from consensus.agreement.validators import Validator, ValidatorSet
+from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import Epoch, Height, View
+from consensus.primitives.ids import Height, View
 from consensus.relay.genesis import Genesis
 from node.genesis_file import read_genesis
+from node.validator_set import genesis_validators
 
 LOAD_BATCH: Final = 20
 LOAD_WINDOW: Final = 100
@@ -146,7 +146,7 @@ async def run(
     chosen = random.SystemRandom().randrange(2**32) if seed is None else seed
     async with _network(validators, attach) as cluster:
         genesis = read_genesis(cluster.directory.root / "genesis.json")
-        validator_set = _validator_set(genesis)
+        validator_set = genesis_validators(genesis)
         if min(validator_set.stakes) > validator_set.stake.faulty:
             raise UserError("no validator may fail in so small a network; use at least 4 validators")
         watch = Watch(cluster)
@@ -222,14 +222,3 @@ async def _load(cluster: Cluster, genesis: Genesis) -> Load:
         accounts.append(RelayAccount(key, genesis.hash, report.nonce))
     clients = [cluster.clients[index] for index in cluster.validators]
     return Load(clients, relay_transfers(accounts), batch=LOAD_BATCH, window=LOAD_WINDOW)
-
-
-def _validator_set(genesis: Genesis) -> ValidatorSet:
-    members = [Validator(key=each.consensus_key, stake=each.stake) for each in genesis.validators]
-    return ValidatorSet(
-        members,
-        chain_id_hash=genesis.hash,
-        epoch=Epoch(1),
-        mode=Mode(genesis.parameters.fast_mode),
-        window=genesis.parameters.window,
-    )

@@ -26,7 +26,7 @@ from bench.workload import CALL_FUEL, AgoraAccount, RelayAccount
 from consensus.primitives.errors import LocalFault
 from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import RELAY_CHAIN, Amount, Hash
-from consensus.relay.transactions import Action, CallEnclave, Transfer, transaction_hash
+from consensus.relay.transactions import CallEnclave, Transfer, transaction_hash
 from enclaves.guests import agora, assets
 from node.api import ChainStage, Stage
 
@@ -182,7 +182,7 @@ class Story:
 
     async def _until(self, condition: Callable[[], Any], what: str) -> None:
         with trio.move_on_after(STEP_TIMEOUT_S):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 (asked over RPC: there is no event)
                 await trio.sleep(POLL_S)
             return
         raise LocalFault(f"waited {STEP_TIMEOUT_S:g} s for {what}")
