@@ -334,6 +334,7 @@ class Backing:
                 verdict is not None
                 and header_refusal(header, state, tip, time_ms) is None
                 and inbox_refusal(header, state) is None
+                and (verdict is Verdict.INVALID or view.can_pay(header))
             ):
                 return found.inclusion(verdict, self._epoch)
         return None

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from consensus.candidates.lifecycle import ChainView
+from consensus.candidates.receipts import CandidateHeader
 from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import ChainId, Hash, Height, Milliseconds
 
@@ -21,6 +22,10 @@ class RelayView(Protocol):
 
     def relay_parent_time_ms(self, height: Height, block: Hash) -> Milliseconds | None:
         """The time of a recent final block, this one's ancestors included; None if it is not one."""
+        ...
+
+    def can_pay(self, header: CandidateHeader) -> bool:
+        """Whether the chain's relay balance and the lanes that the candidate sends to would bear it now."""
         ...
 
     def code(self, code_hash: Hash) -> bytes:

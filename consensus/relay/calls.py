@@ -23,6 +23,7 @@ from consensus.primitives.guest import (
 )
 from consensus.primitives.ids import RELAY_CHAIN, ChainId, Fuel, Hash
 from consensus.primitives.tree import get_many
+from consensus.relay.fees import message_fees
 from consensus.relay.ledger import guest_key
 from consensus.relay.receipts import (
     Code,
@@ -90,7 +91,7 @@ def run_call(run: Run, record: InstanceRecord, *, origin: Origin, data: bytes, f
         outcome,
         _code_of(run, instance, outcome),
         Fuel(min(outcome.fuel_used, fuel)),
-        message_fees(run, outcome.outgoing),
+        message_fees(run.parameters, outcome.outgoing),
     )
 
 
@@ -102,12 +103,6 @@ def _code_of(run: Run, instance: InstanceEndpoint, outcome: GuestOutcome) -> Cod
     if not run.registry.lanes.has_credit(instance, outcome.outgoing):
         return Code.LANE_FULL
     return Code.OK
-
-
-def message_fees(run: Run, outgoing: Sequence[Outgoing]) -> int:
-    """Units due for messages to instances: each pays for its own delivery. Those to chains cost nothing."""
-    count = sum(isinstance(each.destination, InstanceEndpoint) for each in outgoing)
-    return count * run.parameters.message_fee
 
 
 def let_stand(run: Run, call: PendingCall, payer: int) -> EnclaveReceipt:

@@ -1,5 +1,9 @@
 """What things cost, in units of the ledger: for the transition, and for whoever sets a `max_fee`."""
 
+from collections.abc import Sequence
+
+from consensus.candidates.receipts import CandidateHeader
+from consensus.primitives.guest import InstanceEndpoint, Outgoing
 from consensus.primitives.ids import Amount
 from consensus.relay.parameters import BILLION, Parameters
 from consensus.relay.transactions import Action, CallEnclave
@@ -24,3 +28,16 @@ def reserve_fee(parameters: Parameters, action: Action, size_bytes: int) -> Amou
     if isinstance(action, CallEnclave):
         return Amount(flat + fuel_fee(parameters, action.fuel_limit))
     return flat
+
+
+def message_fees(parameters: Parameters, outgoing: Sequence[Outgoing]) -> Amount:
+    """What sending costs: each message to an instance pays for its own delivery, those to chains nothing."""
+    count = sum(isinstance(each.destination, InstanceEndpoint) for each in outgoing)
+    return Amount(count * parameters.message_fee)
+
+
+def candidate_fee(parameters: Parameters, header: CandidateHeader) -> Amount:
+    """What enacting a candidate costs its chain: a flat part, its PoV, its fuel, the messages it sends."""
+    pov = parameters.pov_kib_fee * -(-header.pov_bytes // 1024)
+    fuel = fuel_fee(parameters, header.fuel_used)
+    return Amount(parameters.candidate_fee + pov + fuel + message_fees(parameters, header.outgoing))

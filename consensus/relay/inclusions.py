@@ -11,8 +11,7 @@ from consensus.candidates.lifecycle import ChainView, header_refusal, inbox_refu
 from consensus.candidates.receipts import CandidateHeader, CandidateInclusion
 from consensus.primitives.guest import ChainEndpoint
 from consensus.primitives.ids import Amount, Hash
-from consensus.relay.calls import message_fees
-from consensus.relay.fees import fuel_fee
+from consensus.relay.fees import candidate_fee
 from consensus.relay.receipts import CandidateReceipt
 from consensus.relay.registry import MAX_REJECTED
 from consensus.relay.run import Run
@@ -49,7 +48,7 @@ def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: Ch
 
 
 def _payment_refusal(run: Run, header: CandidateHeader, chain: ChainView) -> str | None:
-    if candidate_fee(run, header) > chain.balance:
+    if candidate_fee(run.parameters, header) > chain.balance:
         return "the chain's relay balance does not cover it"
     if not run.registry.lanes.has_credit(ChainEndpoint(chain=header.chain), header.outgoing):
         return "a lane that it sends to is full"
@@ -77,18 +76,10 @@ def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Has
     return None
 
 
-def candidate_fee(run: Run, header: CandidateHeader) -> Amount:
-    """Units that enacting costs the chain: a flat part, its PoV, its fuel, the messages it sends."""
-    parameters = run.parameters
-    pov = parameters.pov_kib_fee * -(-header.pov_bytes // 1024)
-    fuel = fuel_fee(parameters, header.fuel_used)
-    return Amount(parameters.candidate_fee + pov + fuel + message_fees(run, header.outgoing))
-
-
 def _enact(run: Run, header: CandidateHeader, candidate: Hash) -> None:
     registry = run.registry
     end = ChainEndpoint(chain=header.chain)
-    fee = candidate_fee(run, header)
+    fee = candidate_fee(run.parameters, header)
     record = registry.existing_chain(header.chain)
     registry.put_chain(replace(record, balance=record.balance - fee))
     run.ledger.fees += fee

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from consensus.candidates.lifecycle import ChainView
+from consensus.candidates.receipts import CandidateHeader
 from consensus.primitives.codec import MaxLength
 from consensus.primitives.guest import ChainEndpoint, InstanceEndpoint
 from consensus.primitives.ids import ChainId, Hash, Height, Milliseconds, ModuleId, PublicKey
 from consensus.primitives.tree import NodeStore, TreeProof, prove, verify_absence, verify_membership
 from consensus.primitives.tree import get as tree_get
+from consensus.relay.fees import candidate_fee
 from consensus.relay.ledger import (
     LAST_BLOCK_KEY,
     SUPPLY_KEY,
@@ -84,6 +86,14 @@ class StateView:
             return self.time_ms
         recent = self._registry.recent_block(height, block)
         return None if recent is None else recent.time_ms
+
+    def can_pay(self, header: CandidateHeader) -> bool:
+        """Whether a chain that exists could have this candidate enacted, money and credit of lanes alone."""
+        balance = self._registry.existing_chain(header.chain).balance
+        source = ChainEndpoint(chain=header.chain)
+        return candidate_fee(self.parameters, header) <= balance and self._registry.lanes.has_credit(
+            source, header.outgoing
+        )
 
     def code(self, code_hash: Hash) -> bytes:
         """Code that a record names."""

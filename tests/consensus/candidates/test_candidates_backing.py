@@ -7,7 +7,7 @@ import pytest
 from candidate_fakes import Collator, validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relay_fakes import BANK_ID, VALIDATORS, Network, key
+from relay_fakes import BANK_ID, USERS, VALIDATORS, Network, key, make_genesis
 
 from consensus.agreement.events import SignStatement, StatementSigned
 from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
@@ -35,6 +35,7 @@ from consensus.candidates.tracking import EARLY
 from consensus.primitives import crypto
 from consensus.primitives.guest import InstanceEndpoint, Outgoing
 from consensus.primitives.ids import Epoch, ValidatorIndex
+from consensus.relay.transactions import TopUpChain
 
 COLLATOR = 9
 
@@ -296,6 +297,21 @@ def test_two_verdicts_of_one_validator_count_once_and_are_blamed(network: Networ
     assert any(
         "valid and invalid" in each.reason for each in effects if isinstance(each, CandidateMisbehaviour)
     )
+
+
+def test_what_its_chain_can_not_pay_is_not_proposed() -> None:
+    genesis = make_genesis()
+    network = Network(replace(genesis, chains=(replace(genesis.chains[0], balance=10),)))
+    network.block()
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    world.offer(header, collator.povs[header.hash])
+    world.run()
+    assert Stage.APPROVED in world.reached(0)
+    assert not world.machines[0].includable(network.view, 16)
+    network.block([network.raw(USERS[0], TopUpChain(chain=1, amount=10_000))])
+    assert len(world.machines[0].includable(network.view, 16)) == 1
 
 
 def test_a_local_fault_abstains(network: Network) -> None:
