@@ -1,0 +1,1 @@
+"""Messages between chains and enclave instances: lanes in the relay state."""
