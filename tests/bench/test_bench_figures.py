@@ -1,5 +1,7 @@
 """The arithmetic of the reports: percentiles, pauses, the join of several nodes' traces."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def test_the_longest_gap_is_found_by_looking_everywhere(moments: list[int], star
     last_before = max((at for at in moments if at <= start), default=start)
     first_after = min((at for at in moments if at >= end), default=end)
     silent = sorted({last_before, first_after, *(at for at in moments if start < at < end)})
-    expected = max((b - a for a, b in zip(silent, silent[1:], strict=False)), default=0)
+    expected = max((b - a for a, b in pairwise(silent)), default=0)
     assert longest_gap_ns(moments, start, end) == expected
 
 
