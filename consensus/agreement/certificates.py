@@ -51,9 +51,7 @@ class SignatureChecker:
         self._verify = verify
         self._valid: dict[tuple[int, int, int, bytes, bytes], Signature] = {}
 
-    def __call__(  # noqa: PLR0917  the fields in the order in which they are signed
-        self, signer: int, kind: int, view: int, block: bytes, aux: bytes, sig: Signature
-    ) -> bool:
+    def __call__(self, signer: int, kind: int, view: int, block: bytes, aux: bytes, sig: Signature) -> bool:
         """Whether `sig` is `signer`'s over these fields, in this epoch of this chain."""
         key = (signer, kind, view, block, aux)
         if self._valid.get(key) == sig:
@@ -66,7 +64,7 @@ class SignatureChecker:
         self._valid[key] = sig
         return True
 
-    def learn(self, signer: int, kind: int, view: int, block: bytes, aux: bytes, sig: Signature) -> None:  # noqa: PLR0917
+    def learn(self, signer: int, kind: int, view: int, block: bytes, aux: bytes, sig: Signature) -> None:
         """Remember an own signature, which needs no check."""
         self._valid[signer, kind, view, block, aux] = sig
 

@@ -12,7 +12,6 @@ from consensus.agreement.journal_records import CertificateRecord
 from consensus.agreement.messages import Certificate, CertificateType, FaultNotice, Kind, LeaderFault
 from consensus.agreement.replica import Replica, ViewState, is_finality
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import ZERO_HASH, View
 
 SMALL_NETWORK: Final = 16  # up to which certificates go to everybody
@@ -160,8 +159,6 @@ def fault_found(r: Replica, state: ViewState) -> None:
 
 def _make_final(r: Replica, certificate: Certificate) -> None:
     """final_view advances with the certificate; blocks follow in `finality.advance` as bodies are there."""
-    if certificate.block == ZERO_HASH:
-        raise PeerFault("a finality certificate without a block")
     r.final_view = certificate.view
     r.final_hash = certificate.block
     r.final_certificate = certificate

@@ -252,7 +252,7 @@ def on_fault_notice(r: Replica, notice: FaultNotice) -> None:
     """Take in a gossiped LeaderFault. Raises PeerFault if it proves nothing."""
     if notice.epoch != r.config.epoch or not r.tracked(notice.view):
         return
-    state = r.view(notice.view)
-    if state.tally.fault is None:
+    state = r.views.get(notice.view)
+    if state is None or state.tally.fault is None:
         check_leader_fault(notice.fault, notice.view, r.validators, r.check)
-        learn_fault(r, state, notice.fault)
+        learn_fault(r, r.view(notice.view), notice.fault)

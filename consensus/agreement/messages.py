@@ -62,9 +62,7 @@ class CertificateType(enum.IntEnum):
     FINAL = 5
 
 
-def sign_bytes(  # noqa: PLR0917  the fields in the order in which they are signed
-    chain_id_hash: Hash, kind: int, epoch: int, view: int, block: bytes, aux: bytes
-) -> bytes:
+def sign_bytes(chain_id_hash: Hash, kind: int, epoch: int, view: int, block: bytes, aux: bytes) -> bytes:
     """The 126 bytes that a validator signs. No variable-length field is ever signed."""
     return b"".join(
         (

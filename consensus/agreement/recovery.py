@@ -1,5 +1,7 @@
 """Getting a stalled or returning network going again: Status and its answers (CONSENSUS.md section 12)."""
 
+from collections.abc import Sequence
+
 from consensus.agreement import amnesia, proposing
 from consensus.agreement.certificates import members, pack_bitmap
 from consensus.agreement.certifying import schedule_resend
@@ -11,6 +13,7 @@ from consensus.agreement.messages import (
     Message,
     Seen,
     Status,
+    Vote,
 )
 from consensus.agreement.replica import PeerState, Replica
 from consensus.primitives.errors import PeerFault
@@ -73,29 +76,39 @@ def on_status(r: Replica, peer: Peer, theirs: Status) -> None:
         raise PeerFault("a status whose final view lies ahead of its current one")
     state = r.peers.setdefault(peer, PeerState())
     state.final_height = max(state.final_height, theirs.final_height)
+    missed = [
+        vote
+        for view, votes in sorted(r.own_votes.items())
+        for vote in votes
+        if theirs.cur_view >= view > theirs.final_view and r.index not in seen.get(view, ())
+    ]
     if theirs.cur_view < r.cur_view or theirs.final_view < r.final_view:
-        help_laggard(r, peer)
-    if r.gate is None:
-        return
-    for view, votes in r.own_votes.items():
-        if theirs.cur_view >= view > theirs.final_view and r.gate.index not in seen.get(view, ()):
-            for vote in votes:
-                r.send(peer, vote)
+        help_laggard(r, peer, missed)
+    elif missed and _may_answer(r, state):
+        for vote in missed:
+            r.send(peer, vote)
 
 
-def help_laggard(r: Replica, peer: Peer) -> None:
-    """The finality proof of our highest final block and the support bundle; at most once per t_resend."""
-    state = r.peers.setdefault(peer, PeerState())
-    pause_us = max(r.config.timers.resend_min_us, 3 * r.pacemaker.rtt_p90_us)
-    if state.answered_us is not None and r.now.mono_us - state.answered_us < pause_us:
+def help_laggard(r: Replica, peer: Peer, missed: Sequence[Vote] = ()) -> None:
+    """The finality proof of our highest final block, the support bundle, and own votes that it missed."""
+    if not _may_answer(r, r.peers.setdefault(peer, PeerState())):
         return
-    state.answered_us = r.now.mono_us
     r.send(peer, status(r))
     bundle: list[Certificate] = [] if r.final_certificate is None else [r.final_certificate]
     for view in sorted(r.views)[:MAX_STATUS_VIEWS]:
         bundle.extend(r.views[view].certificates())
-    for certificate in bundle:
-        r.send(peer, certificate)
+    messages: list[Message] = [*bundle, *missed]
+    for message in messages:
+        r.send(peer, message)
+
+
+def _may_answer(r: Replica, state: PeerState) -> bool:
+    """At most one answer a peer per t_resend (section 21)."""
+    pause_us = max(r.config.timers.resend_min_us, 3 * r.pacemaker.rtt_p90_us)
+    if state.answered_us is not None and r.now.mono_us - state.answered_us < pause_us:
+        return False
+    state.answered_us = r.now.mono_us
+    return True
 
 
 def _own_votes(r: Replica) -> list[Message]:

@@ -44,7 +44,7 @@ class Statement:
     verdict: U8
 
 
-def statement_sign_bytes(  # noqa: PLR0917  the fields in the order in which they are signed
+def statement_sign_bytes(
     chain_id_hash: Hash, epoch: Epoch, role: int, relay_parent: Hash, candidate: Hash, verdict: int
 ) -> bytes:
     """The 124 fixed-width bytes: domain 18 ‖ chain 32 ‖ role 1 ‖ epoch 8 ‖ relay parent 32 ‖ candidate 32 ‖

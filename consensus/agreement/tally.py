@@ -126,10 +126,8 @@ class Tally:
 
     def add_leader_sig(self, block: Hash, sig: Signature) -> bool:
         """Note a verified PROPOSE signature; True if it completes a LeaderFault."""
-        if block in self.leader_sigs or (
-            self.fault is not None and len(self.leader_sigs) > len(self.first) + 2
-        ):
-            return False
+        if block in self.leader_sigs or len(self.leader_sigs) >= MAX_STATEMENTS * len(self._validators):
+            return False  # every vote that `held` has room for has room for its sigL here
         self.leader_sigs[block] = sig
         if self.fault is not None or len(self.leader_sigs) < 2:
             return False
