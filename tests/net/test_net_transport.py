@@ -246,6 +246,7 @@ def first_flight() -> bytes:
         (first_flight()[:HELLO_BYTES] + bytes(32), "bad_handshake"),
         (first_flight() + bytes(1000), "bad_handshake"),
     ],
+    ids=["http", "nothing", "half a hello", "half a message", "a zero key", "a long message"],
 )
 def test_garbage_and_truncation_at_any_stage_are_refused_and_cost_nothing(sent: bytes, reason: str) -> None:
     async def main() -> None:
