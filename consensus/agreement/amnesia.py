@@ -27,6 +27,7 @@ def begin(r: Replica, nonce: Hash) -> None:
     """Ask everybody; nothing but the probe is signed until a quorum has answered."""
     if r.gate is None:
         return
+    r.flush_journal(r.gate.lose_memory(nonce))
     sig = r.gate.sign_exempt(Kind.AMNESIA_PROBE, View(0), nonce, ZERO_HASH)
     r.probe = Probe(nonce=nonce, signature=sig)
     r.effects.append(Broadcast(probe_message(r, r.probe)))

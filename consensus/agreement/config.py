@@ -71,7 +71,8 @@ class Restored:
     """Where an engine starts: the store's highest final block, and the journal.
 
     `final` is the genesis header on a first start, then without `proof`. `records` is None when the journal
-    is lost, which is amnesia (section 13.4); an empty journal, made together with the key, is `()`.
+    is lost, which is amnesia (section 13.4); an empty journal, made together with the key, is `()`. After
+    None the new journal must come into being with its first group in it, never empty.
     """
 
     final: Header

@@ -244,7 +244,7 @@ class Engine:
         restart.load(r, restored.records or ())
         enter(r, restart.first_view(r))
         r.dirty.update(r.views)
-        if restored.records is None:
+        if r.gate is not None and r.gate.amnesic:
             amnesia.begin(r, event.nonce)
         for peer, state in sorted(r.peers.items()):
             if state.up:

@@ -112,6 +112,18 @@ class StatementRecord:
     sig: Signature
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmnesiaRecord:
+    """The first record of a journal that replaces a lost one: until a BarRecord follows, nothing is signed.
+
+    Without it a crash during the probe would leave an empty journal, which means "never signed anything".
+    """
+
+    WIRE_TAG: ClassVar[int] = 9
+    epoch: Epoch
+    nonce: Hash
+
+
 JournalRecord = (
     SignedRecord
     | CertificateRecord
@@ -121,6 +133,7 @@ JournalRecord = (
     | FloorRecord
     | BarRecord
     | StatementRecord
+    | AmnesiaRecord
 )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consensus.agreement.journal_records import (
+    AmnesiaRecord,
     BarRecord,
     FloorRecord,
     JournalRecord,
@@ -171,6 +172,11 @@ class SigningGate:
         for record in records:
             self._remember(record)
 
+    def lose_memory(self, nonce: Hash) -> AmnesiaRecord:
+        """Sign nothing from here on until a bar is set. The record must open the new journal."""
+        self.amnesic = True
+        return AmnesiaRecord(epoch=self.epoch, nonce=nonce)
+
     def set_bar(self, view: View) -> BarRecord:
         """Raise the amnesia bar: nothing is signed in views up to `view`. The record must be durable."""
         self.bar = max(self.bar, view)
@@ -187,7 +193,9 @@ class SigningGate:
         """Everything that is still needed, for a rewritten journal."""
         if self.floor.view or self.floor.height:
             yield self.floor
-        if self.bar:
+        if self.amnesic:
+            yield AmnesiaRecord(epoch=self.epoch, nonce=ZERO_HASH)
+        elif self.bar:
             yield BarRecord(epoch=self.epoch, view=self.bar)
         yield from self._statements.values()
         for view in sorted(self._views):
@@ -216,6 +224,9 @@ class SigningGate:
         elif isinstance(record, BarRecord):
             if record.epoch == self.epoch:
                 self.bar = max(self.bar, record.view)
+                self.amnesic = False
+        elif isinstance(record, AmnesiaRecord):
+            self.amnesic = True
         elif isinstance(record, StatementRecord):
             self._statements[record.statement.role, record.statement.candidate] = record
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consensus.agreement.config import Restored
 from consensus.agreement.engine import Engine
 from consensus.agreement.events import Append, Broadcast, Instant, PeerMisbehaved, Received, Start
-from consensus.agreement.journal_records import SignedRecord, decode_record, encode_record
+from consensus.agreement.journal_records import BarRecord, SignedRecord, decode_record, encode_record
 from consensus.agreement.messages import Kind, Proposal, Vote, decode_message, encode_message
 from consensus.agreement.signing_rules import SigningGate
 from consensus.primitives.errors import DecodeError
@@ -94,6 +94,11 @@ def test_without_a_journal_nothing_but_a_probe_is_signed():
     engine = Engine(config, gate, Restored(final=make_genesis(config), proof=None, records=None))
     effects = engine.handle(Start(NONCE), Instant(10**9, 1_700_000_900_000))
     assert engine.amnesic
+    journal = [record for effect in effects if isinstance(effect, Append) for record in effect.records]
+    again, _, _ = boot(journal)  # killed during the probe: the new journal is not an innocent one
+    assert again.amnesic
+    assert boot(again.journal_snapshot())[0].amnesic
+    assert not boot([*journal, BarRecord(epoch=1, view=0)])[1].amnesic
     sent = [effect.message for effect in effects if isinstance(effect, Broadcast)]
     assert [type(message).__name__ for message in sent] == ["AmnesiaProbe"]
 
