@@ -272,7 +272,10 @@ class RpcClient:
             async with trio_websocket.open_websocket_url(address, max_message_size=FINALITY_BUFFER) as socket:
                 request = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"topic": "finality"}}
                 await socket.send_message(json.dumps(request))
-                self._result(json.loads(await socket.get_message()))
+                try:
+                    self._result(json.loads(await socket.get_message()))
+                except trio_websocket.ConnectionClosed as closed:
+                    raise self._ended(closed) from None
                 yield self._notifications(socket)
         except (OSError, trio_websocket.HandshakeError, trio_websocket.ConnectionRejected) as error:
             raise RpcUnreachable(f"no node answers at {address} ({error})") from None
@@ -282,9 +285,12 @@ class RpcClient:
             try:
                 message = json.loads(await socket.get_message())
             except trio_websocket.ConnectionClosed as closed:
-                reason = closed.reason.reason if closed.reason else "the connection broke"
-                raise RpcUnreachable(f"the subscription at {self.url} ended: {reason}") from None
+                raise self._ended(closed) from None
             yield self._read(BlockTrace, message["params"])
+
+    def _ended(self, closed: trio_websocket.ConnectionClosed) -> RpcUnreachable:
+        reason = closed.reason.reason if closed.reason else "the connection broke"
+        return RpcUnreachable(f"the subscription at {self.url} ended: {reason}")
 
 
 def ask(url: str, question: Callable[[RpcClient], Awaitable[T]], *, patience_s: float = 0.0) -> T:

@@ -154,6 +154,25 @@ def read_key(path: Path, passphrase: bytes | None, *, purpose: str | None = None
     return StoredKey(header=header, seed=SecretSeed(seed))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeKeys:
+    """What a node signs with. An observer has no consensus key."""
+
+    identity: StoredKey
+    consensus: StoredKey | None
+
+
+def open_node_keys(directory: Path, passphrase_file: Path | None, *, validator: bool) -> NodeKeys:
+    """The keys in a node's keystore directory. Raises KeyFileError."""
+    paths = {"identity": directory / IDENTITY_FILE}
+    if validator:
+        paths["consensus"] = directory / CONSENSUS_FILE
+    encrypted = any(read_header(path).encrypted for path in paths.values())
+    passphrase = passphrase_from(passphrase_file) if encrypted else None
+    opened = {purpose: read_key(path, passphrase, purpose=purpose) for purpose, path in paths.items()}
+    return NodeKeys(identity=opened["identity"], consensus=opened.get("consensus"))
+
+
 def list_keys(directory: Path) -> list[KeyHeader]:
     """The headers of all `*.key` files of a directory, by name. Raises KeyFileError on the first bad one."""
     if not directory.is_dir():

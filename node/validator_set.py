@@ -1,4 +1,4 @@
-"""The validator set that a genesis starts with: the one place where its parameters become agreement's terms."""
+"""The validator set of a genesis: the one place where its parameters become agreement's terms."""
 
 from typing import Final
 

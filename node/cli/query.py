@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Hash, Height
 from node.api import StateReport
 from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
@@ -12,7 +11,7 @@ from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.submit import receipt_rows
 from node.cli.verify import genesis_option, verify_state
 from node.client import ask
-from node.rpc.json_form import from_json, to_json
+from node.rpc.json_form import to_json
 from node.rpc.parameters import state_key
 
 
@@ -65,8 +64,11 @@ def account(output: Output, *, account: str, rpc: str | None, keys_dir: Path | N
 @json_option
 @pass_output
 def state(output: Output, *, path: str, prove: bool, genesis: Path | None, rpc: str | None) -> None:
-    """Show the leaf at PATH of the relay state: account/KEY, chain/ID, head/ID, module/HASH, instance/HASH/ID,
-    last-block, parameters, supply, NAMESPACE:HEX, or a tree key of 64 hex digits."""
+    """Show the leaf at PATH of the relay state.
+
+    PATH is account/KEY, chain/ID, head/ID, module/HASH, instance/HASH/ID, last-block, parameters, supply,
+    NAMESPACE:HEX, or a tree key of 64 hex digits.
+    """
     hexadecimal = len(path) == 64 and all(each in "0123456789abcdef" for each in path)
     key = Hash(bytes.fromhex(path)) if hexadecimal else state_key(path)
     report = ask(rpc_url(rpc), lambda client: client.state(key, prove=prove))

@@ -63,7 +63,14 @@ def submit(
             output.progress(f"accepted   {waited['accepted']:9.2f} ms  {result.hash.hex()}")
             if not submission.wait:
                 return raw, None, waited
-            report = await _watch(client, raw, started, submission.timeout_s, waited, output.progress)
+            report = await _watch(
+                client,
+                raw=raw,
+                started=started,
+                timeout_s=submission.timeout_s,
+                waited=waited,
+                say=output.progress,
+            )
             return raw, report, waited
 
     raw, report, waited = trio.run(run)
@@ -81,6 +88,7 @@ def submit(
 
 async def _watch(
     client: RpcClient,
+    *,
     raw: bytes,
     started: float,
     timeout_s: float,

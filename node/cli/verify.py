@@ -5,9 +5,12 @@ from typing import Final
 
 import click
 
-from consensus.primitives.errors import PeerFault, UserError
+from consensus.primitives.codec import decode
+from consensus.primitives.errors import DecodeError, PeerFault, UserError
 from consensus.primitives.ids import Hash
 from consensus.relay.genesis import Genesis
+from consensus.relay.ledger import guest_key
+from consensus.relay.registry import HeadRecord, InstanceRecord
 from node.api import StateReport
 from node.cli.connect import devnet_description
 from node.genesis_file import read_genesis
@@ -19,6 +22,7 @@ genesis_option = click.option(
     type=click.Path(path_type=Path),
     help="genesis.json to check proofs against. Default: the devnet's here.",
 )
+MAX_RECORD_BYTES: Final = 64 * 1024
 NO_GENESIS: Final = "a proof is checked against the network's genesis: give --genesis genesis.json"
 
 
@@ -58,3 +62,35 @@ def _shown(bundle: StateBundle, given: Path | None) -> str:
         f"good: under final header {bundle.header.height} at view {bundle.header.view}, "
         f"checked against {given or 'the genesis of the devnet'}"
     )
+
+
+def verify_guest_state(
+    report: StateReport,
+    leaf_key: Hash,
+    raw_key: bytes,
+    given: Path | None,
+    *,
+    kind: type[HeadRecord | InstanceRecord],
+) -> str:
+    """Check a key of a chain's or an instance's own tree, whose root is in the leaf at `leaf_key`.
+
+    `kind` is that leaf's record. Raises UserError.
+    """
+    bundle = check_bundle(report, given)
+    inner = bundle.inner
+    if bundle.leaf.key != leaf_key or bundle.leaf.value is None or inner is None:
+        raise UserError("the node's proof does not lead to that chain or instance; do not believe this node")
+    try:
+        root = _guest_root(bundle.leaf.value, kind)
+    except DecodeError as error:
+        raise UserError(
+            f"the node's proof holds no such record ({error}); do not believe this node"
+        ) from None
+    if inner.key != guest_key(raw_key) or inner.value != report.value or not inner.holds_under(root):
+        raise UserError("the node's proof is of another key or value; do not believe this node")
+    return _shown(bundle, given)
+
+
+def _guest_root(leaf: bytes, kind: type[HeadRecord | InstanceRecord]) -> Hash:
+    record = decode(kind, leaf, limit=MAX_RECORD_BYTES)
+    return record.state_root if isinstance(record, HeadRecord) else record.root

@@ -1,0 +1,184 @@
+"""`phalanx enclave`: immutable modules and their instances."""
+
+from pathlib import Path
+
+import click
+
+from consensus.primitives.errors import UserError
+from consensus.primitives.guest import MAX_INPUT_BYTES, InstanceEndpoint
+from consensus.primitives.ids import Fuel
+from consensus.relay.registry import InstanceRecord, instance_key
+from consensus.relay.transactions import CallEnclave, DeployEnclave
+from enclaves.module import InvalidModule, admit
+from node.cli.connect import (
+    BYTES,
+    find_chain,
+    find_module,
+    keys_option,
+    open_key,
+    passphrase_option,
+    rpc_option,
+    rpc_url,
+)
+from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.query import say_state
+from node.cli.submit import Submission, max_fee_option, submit, timeout_option, wait_option
+from node.cli.verify import genesis_option, verify_guest_state
+from node.client import ask
+from node.rpc.json_form import to_json
+
+DEFAULT_FUEL = 20_000_000
+
+
+@click.group(epilog=example("phalanx enclave list"))
+def enclave() -> None:
+    """Deploy, call and read enclaves."""
+
+
+@enclave.command("list", epilog=example("phalanx enclave list"))
+@rpc_option
+@json_option
+@pass_output
+def list_(output: Output, *, rpc: str | None) -> None:
+    """List the deployed modules."""
+    reports = ask(rpc_url(rpc), lambda client: client.enclaves())
+    rows = [(each.module.hex(), f"{each.size_bytes} bytes, since height {each.height}") for each in reports]
+    output.result(to_json(reports), table(rows) or "no enclave is deployed")
+
+
+@enclave.command(epilog=example("phalanx enclave show assets"))
+@click.argument("module")
+@rpc_option
+@json_option
+@pass_output
+def show(output: Output, *, module: str, rpc: str | None) -> None:
+    """Show one MODULE: 64 hex digits, or a name of the devnet here."""
+    name = find_module(module)
+    report = ask(rpc_url(rpc), lambda client: client.enclave(name))
+    rows = [
+        ("module", report.module.hex()),
+        ("size", f"{report.size_bytes} bytes"),
+        ("deployer", report.deployer.hex()),
+        ("since", f"height {report.height}"),
+    ]
+    output.result(to_json(report), table(rows))
+
+
+@enclave.command(epilog=example("phalanx enclave deploy module.wasm --from alice --wait"))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file; it pays.")
+@max_fee_option
+@wait_option
+@timeout_option
+@rpc_option
+@keys_option
+@passphrase_option
+@json_option
+@pass_output
+def deploy(
+    output: Output,
+    *,
+    file: Path,
+    sender: str,
+    max_fee: int,
+    wait: bool,
+    timeout_s: float,
+    rpc: str | None,
+    keys_dir: Path | None,
+    passphrase_file: Path | None,
+) -> None:
+    """Admit the module in FILE for ever, under the hash of its content."""
+    try:
+        admitted = admit(read_wasm(file))
+    except InvalidModule as error:
+        raise UserError(f"{file}: {error}") from None
+    submission = Submission(
+        url=rpc_url(rpc),
+        key=open_key(sender, keys_dir, passphrase_file),
+        max_fee=max_fee,
+        wait=wait,
+        timeout_s=timeout_s,
+    )
+    submit(
+        output,
+        submission,
+        DeployEnclave(code=admitted.wasm),
+        extra={"module": admitted.module_id.hex()},
+    )
+
+
+def read_wasm(file: Path) -> bytes:
+    """A module's bytes, read no further than any module may be long. Raises UserError."""
+    try:
+        if file.stat().st_size > 4 * MAX_INPUT_BYTES:
+            raise UserError(f"{file}: has {file.stat().st_size} bytes, far more than any module may have")
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: can not be read: {error.strerror}") from None
+
+
+@enclave.command(epilog=example("phalanx enclave call assets --from alice --input @operations.bin --wait"))
+@click.argument("module")
+@click.option("--chain", "chain", default="0", show_default=True, help="Whose instance; 0 is the shared one.")
+@click.option("--input", "data", type=BYTES, default=b"", help="Hexadecimal, text:…, or @FILE.")
+@click.option("--fuel", type=click.IntRange(1), default=DEFAULT_FUEL, show_default=True)
+@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file; it pays.")
+@max_fee_option
+@wait_option
+@timeout_option
+@rpc_option
+@keys_option
+@passphrase_option
+@json_option
+@pass_output
+def call(
+    output: Output,
+    *,
+    module: str,
+    chain: str,
+    data: bytes,
+    fuel: int,
+    sender: str,
+    max_fee: int,
+    wait: bool,
+    timeout_s: float,
+    rpc: str | None,
+    keys_dir: Path | None,
+    passphrase_file: Path | None,
+) -> None:
+    """Call an instance of MODULE as an account."""
+    submission = Submission(
+        url=rpc_url(rpc),
+        key=open_key(sender, keys_dir, passphrase_file),
+        max_fee=max_fee,
+        wait=wait,
+        timeout_s=timeout_s,
+    )
+    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain))
+    submit(output, submission, CallEnclave(instance=instance, input=data, fuel_limit=Fuel(fuel)))
+
+
+@enclave.command(epilog=example("phalanx enclave state assets 62… --chain 1 --prove"))
+@click.argument("module")
+@click.argument("key", type=BYTES)
+@click.option("--chain", "chain", default="0", show_default=True, help="Whose instance; 0 is the shared one.")
+@click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
+@genesis_option
+@rpc_option
+@json_option
+@pass_output
+def state(
+    output: Output, *, module: str, key: bytes, chain: str, prove: bool, genesis: Path | None, rpc: str | None
+) -> None:
+    """Show the raw KEY of an instance's own tree."""
+    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain))
+    report = ask(
+        rpc_url(rpc),
+        lambda client: client.enclave_state(instance.module, instance.chain, key, prove=prove),
+    )
+    verified = (
+        verify_guest_state(report, instance_key(instance), key, genesis, kind=InstanceRecord)
+        if prove
+        else None
+    )
+    say_state(output, report, verified)

@@ -1,0 +1,66 @@
+"""`phalanx run`: the node itself, until SIGTERM or Ctrl-C."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from consensus.relay.genesis import Genesis
+from node import log as logging
+from node.api import NodeApi, Role, Service
+from node.cli.connect import passphrase_option
+from node.cli.output import Output, example, json_option, pass_output, table
+from node.config import NodeConfig, load_config
+from node.genesis_file import read_genesis
+from node.keys import NodeKeys, open_node_keys
+from node.rpc.server import RpcServer
+
+
+@click.command(epilog=example("phalanx run ~/alice"))
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Check config, keys and genesis, and stop.")
+@passphrase_option
+@json_option
+@pass_output
+def run(output: Output, *, directory: Path, check: bool, passphrase_file: Path | None) -> None:
+    """Run the node in DIRECTORY until it is asked to stop; it then finishes, syncs and leaves."""
+    config = load_config(directory)
+    genesis = read_genesis(config.genesis_path)
+    keys = open_node_keys(config.keys_path, passphrase_file, validator=config.role is Role.VALIDATOR)
+    if check:
+        document = {"config": "good", "name": config.name, "genesis_hash": genesis.hash.hex()}
+        output.result(document, table(list(document.items())))
+        return
+    logging.configure(format=config.log.format, level=config.log.level)
+    log = logging.get_logger(node=config.name)
+    trio.run(_serve, config, genesis, keys, log)
+    output.result({"stopped": "clean"}, "stopped")
+
+
+async def _serve(config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: Any) -> None:
+    from node.node import run_node  # the whole node: not needed, and not loaded, to check a config
+
+    services: list[Service] = []
+    if config.rpc.listen is not None:
+        server = RpcServer.bind(config.rpc, log)
+
+        async def serve(api: NodeApi) -> None:
+            await server.serve(api)
+
+        services.append(serve)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signal, nursery.cancel_scope, log)
+        await run_node(config, genesis, keys, services=services, log=log)
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(scope: trio.CancelScope, log: Any, *, task_status: trio.TaskStatus[None]) -> None:
+    """Cancel the node on SIGTERM or SIGINT: everything open then closes in order, the journal last."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("node.stopping", signal=signal.Signals(number).name)
+            scope.cancel()
+            return
