@@ -135,12 +135,16 @@ class Engine:
         r = self._replica
         r.now, r.effects = now, []
         if isinstance(event, Received):
+            if not r.started:
+                return []
             try:
                 _RECEIVERS[type(event.message)](r, event.peer, event.message)
             except PeerFault as fault:
                 if not r.effects and not r.dirty:
                     return [PeerMisbehaved(event.peer, str(fault))]
                 r.effects.append(PeerMisbehaved(event.peer, str(fault)))
+            if type(event.message) is Certificate and not r.dirty and not self._is_due(now):
+                return r.effects  # the same certificate comes from every peer: most are dropped
         else:
             self._inform(event)
         if r.started:
@@ -250,11 +254,14 @@ class Engine:
             if state.up:
                 recovery.on_peer_up(r, peer)
 
+    def _is_due(self, now: Instant) -> bool:
+        return self._wait_us is not None and now.mono_us >= self._wait_us
+
     def _settle(self, *, due: bool) -> None:
         """Run the rules of every view that changed, lowest first, until nothing changes any more."""
         r = self._replica
         now_us = r.now.mono_us
-        if due or (self._wait_us is not None and now_us >= self._wait_us):
+        if due or self._is_due(r.now):
             r.dirty.update(r.views)
             if now_us >= r.resend_us:
                 recovery.on_stall(r)

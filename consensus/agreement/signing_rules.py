@@ -92,14 +92,7 @@ class SigningGate:
         if view <= self.bar:
             return "the view is at or below the amnesia bar"
         votes = self._views.get(view, NOTHING_SIGNED)
-        permitted = {
-            Kind.PROPOSE: _may_propose,
-            Kind.NOTARIZE: _may_notarize,
-            Kind.SKIP: _may_skip,
-            Kind.FINALIZE: _may_finalize,
-            Kind.SFALL: _may_sfall,
-            Kind.NFALL: _may_nfall,
-        }.get(Kind(kind))
+        permitted = _RULES.get(kind)
         if permitted is None:
             return "not a vote"
         return permitted(votes, block, aux)
@@ -302,3 +295,13 @@ def _may_nfall(votes: ViewVotes, block: Hash, aux: Hash) -> str | None:
     if aux != votes.first:  # SKIPPED is the zero hash, which is what aux is after a SKIP
         return "aux does not name this validator's first vote"
     return None if len(votes.nfall | {block}) <= MAX_NFALL else "three fallback votes were cast"
+
+
+_RULES: Final[dict[int, Callable[[ViewVotes, Hash, Hash], str | None]]] = {
+    Kind.PROPOSE: _may_propose,
+    Kind.NOTARIZE: _may_notarize,
+    Kind.SKIP: _may_skip,
+    Kind.FINALIZE: _may_finalize,
+    Kind.SFALL: _may_sfall,
+    Kind.NFALL: _may_nfall,
+}
