@@ -67,7 +67,7 @@ class RpcClient:
         """
         self.url: Final = _base_url(url)
         self._timeout_s: Final = timeout_s
-        self._patience_s: Final = patience_s
+        self.patience_s = patience_s
         self._numbers: Final = itertools.count(1)
         limits = httpx.Limits(max_connections=256, max_keepalive_connections=256, keepalive_expiry=60)
         self._http: Final = httpx.AsyncClient(limits=limits, timeout=timeout_s, trust_env=False)
@@ -120,7 +120,7 @@ class RpcClient:
 
     async def _post(self, body: Any, wait_s: float) -> Any:
         content = json.dumps(body, separators=(",", ":")).encode()
-        give_up = trio.current_time() + self._patience_s
+        give_up = trio.current_time() + self.patience_s
         while True:
             try:
                 response = await self._http.post(

@@ -52,9 +52,10 @@ def submit(
     """
 
     async def run() -> tuple[bytes, TransactionReport | None, dict[str, float]]:
-        async with RpcClient(submission.url, patience_s=PATIENCE_S) as client:
+        async with RpcClient(submission.url) as client:
             wallet = await Wallet.connect(client, submission.key, max_fee=Amount(submission.max_fee))
             raw = wallet.sign(action)
+            client.patience_s = PATIENCE_S  # the node was there: should it restart, wait for it
             started = time.monotonic()
             result = (await client.submit([raw]))[0]
             if not result.accepted:

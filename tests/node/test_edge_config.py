@@ -1,5 +1,6 @@
 """config.toml: what is refused and in which words; what `init` writes is accepted."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,20 +89,17 @@ def test_all_mistakes_are_reported_at_once():
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_config_or_a_config_error(text):
-    try:
+    with suppress(ConfigError):  # the only error there may be
         assert isinstance(parse_config(text.encode("utf-8", "surrogatepass"), FILE), NodeConfig)
-    except ConfigError as error:
-        assert error.problems
 
 
 @given(st.text(max_size=60))
 def test_any_address_is_parsed_or_refused(text):
     try:
         address = parse_address(text)
-    except ValueError as error:
-        assert text == "" or str(error)
-    else:
-        assert parse_address(str(address)) == address
+    except ValueError:
+        return
+    assert parse_address(str(address)) == address
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
