@@ -29,6 +29,10 @@ MAX_SHOWN_PROBLEMS: Final = 5
 Handler = Callable[..., Awaitable[Any]]
 
 
+class JsonText(bytes):
+    """A method's result that is JSON already; a long one is encoded by parts, so as not to hold the loop."""
+
+
 class Refusal(Exception):
     """A call ends with this JSON-RPC error."""
 
@@ -80,37 +84,36 @@ class Dispatcher:
         try:
             request = json.loads(body)
         except (ValueError, RecursionError) as error:
-            return _dump(_failure(None, PARSE_ERROR, f"the body is not JSON: {error}"))
+            return failure(PARSE_ERROR, f"the body is not JSON: {error}")
         if not isinstance(request, list):
-            answer = await self._one(request)
-            return None if answer is None else _dump(answer)
+            return await self._one(request)
         if not request:
-            return _dump(_failure(None, INVALID_REQUEST, "the batch is empty"))
+            return failure(INVALID_REQUEST, "the batch is empty")
         if len(request) > MAX_BATCH:
             reason = f"a batch of {len(request)} calls; at most {MAX_BATCH} are answered, split it"
-            return _dump(_failure(None, INVALID_REQUEST, reason))
+            return failure(INVALID_REQUEST, reason)
         answers = [await self._one(each) for each in request]
         answered = [each for each in answers if each is not None]
-        return _dump(answered) if answered else None
+        return b"[" + b",".join(answered) + b"]" if answered else None
 
-    async def _one(self, request: Any) -> dict[str, Any] | None:
+    async def _one(self, request: Any) -> bytes | None:
         problem = _invalid_request(request)
         if problem is not None:
             number = request.get("id") if isinstance(request, dict) else None
-            return _failure(number if _is_id(number) else None, INVALID_REQUEST, problem)
+            return failure(INVALID_REQUEST, problem, number if _is_id(number) else None)
         is_notification = "id" not in request
         number = request.get("id")
         try:
             result = await self._methods.call(self._context, request["method"], request.get("params", {}))
-            answer = {"jsonrpc": "2.0", "id": number, "result": result}
+            answer = _success(number, result)
         except Refusal as refusal:
-            answer = _failure(number, refusal.code, str(refusal))
+            answer = failure(refusal.code, str(refusal), number)
         except LocalFault as fault:
             self._log.error("rpc.faulted", method=request["method"], reason=str(fault))
-            answer = _failure(number, INTERNAL_ERROR, f"this node has a local fault: {fault}")
+            answer = failure(INTERNAL_ERROR, f"this node has a local fault: {fault}", number)
         except Exception:  # a bug in a read must not stop a validator; the log has all of it
             self._log.exception("rpc.crashed", method=request["method"])
-            answer = _failure(number, INTERNAL_ERROR, "this node failed to answer; its log says why")
+            answer = failure(INTERNAL_ERROR, "this node failed to answer; its log says why", number)
         return None if is_notification else answer
 
 
@@ -132,16 +135,18 @@ def _is_id(value: Any) -> bool:
     return value is None or (isinstance(value, int | float | str) and not isinstance(value, bool))
 
 
-def _failure(number: Any, code: int, message: str) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}}
+def failure(code: int, message: str, number: Any = None) -> bytes:
+    """The bytes of an error; without a number it concerns no call in particular."""
+    return dump({"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}})
 
 
-def failure(code: int, message: str) -> bytes:
-    """The bytes of an error that concerns no call in particular."""
-    return _dump(_failure(None, code, message))
+def _success(number: Any, result: Any) -> bytes:
+    encoded = result if isinstance(result, JsonText) else dump(result)
+    return b'{"jsonrpc":"2.0","id":' + dump(number) + b',"result":' + encoded + b"}"
 
 
-def _dump(value: Any) -> bytes:
+def dump(value: Any) -> bytes:
+    """Compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -16,6 +16,7 @@ from node.api import (
     Role,
     Stage,
     SubmitResult,
+    TracePage,
     TransactionReport,
 )
 from node.config import Address, RpcConfig
@@ -92,6 +93,10 @@ class FakeNode:
         if account == b"\xfd" * 32:
             raise UserError("no state yet: the node is syncing; wait")
         return AccountReport(account=account, balance=1 << 100, nonce=7, height=10)
+
+    def trace(self, after, limit):
+        blocks = tuple(trace_of(height) for height in range(after + 1, after + 1 + limit))
+        return TracePage(next=after + limit, blocks=blocks)
 
     def publish(self, block):
         for feed in list(self._feeds):

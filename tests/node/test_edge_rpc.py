@@ -181,6 +181,19 @@ def test_the_client_reads_what_the_server_writes():
     trio.run(run)
 
 
+def test_long_lists_are_whole_and_in_order():
+    async def run():
+        node = FakeNode()
+        async with serving(node) as url, RpcClient(url) as client:
+            page = await client.trace(5, limit=250)
+            assert page == node.trace(5, 250)
+            names = [Hash(bytes([index % 256, index // 256]).ljust(32)) for index in range(450)]
+            assert [each.hash for each in await client.receipts(names)] == names
+            assert await client.receipts([]) == []
+
+    trio.run(run)
+
+
 def test_a_receipt_wait_ends_when_the_stage_is_reached_or_the_time_is_over():
     async def run():
         node = FakeNode()
