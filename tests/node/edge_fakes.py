@@ -1,5 +1,6 @@
 """A node that answers from a dictionary, and a real RPC server in front of it."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -124,7 +125,8 @@ class FakeNode:
 
 @asynccontextmanager
 async def serving(node, **settings) -> AsyncIterator[str]:
-    server = RpcServer.bind(RpcConfig(listen=Address("127.0.0.1", 0), **settings), structlog.get_logger())
+    log = structlog.wrap_logger(structlog.PrintLogger(sys.__stderr__))  # stdout is a command's, in some tests
+    server = RpcServer.bind(RpcConfig(listen=Address("127.0.0.1", 0), **settings), log)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, node)
         yield server.url
