@@ -1,0 +1,248 @@
+"""A collator's copy of its chain: every version from the last enacted ones up to the candidates in flight.
+
+The relay chain keeps only the root of a consumer chain's tree; who builds its blocks keeps the tree. A
+candidate is appended with all that it changed *before* it is offered, in one synced transaction: if it is
+enacted while the collator is down, the collator finds its state here. Versions form one line:
+
+    pruned … settled (enacted, RETAINED of them whole) … base (the newest enacted) … in flight … top
+
+Nodes are counted as in `store`: a version adds its new nodes when it is appended, and takes away those that
+it replaced when the version before it leaves the line.
+
+    nodes       node hash   → u32 count ‖ bytes
+    candidates  u64 height  → encoded StoredCandidate
+    meta        name        → value
+"""
+
+import errno
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final
+
+import lmdb
+
+from consensus.candidates.receipts import MAX_OFFER_BYTES, MAX_POV_BYTES, CandidateHeader
+from consensus.primitives.codec import MaxLength, decode, encode
+from consensus.primitives.errors import LocalFault, UserError
+from consensus.primitives.ids import Hash, Height
+from consensus.primitives.tree import MissingNode, NodeStore, Update
+
+RETAINED: Final = 64  # enacted versions that stay whole, for proofs under a slightly older relay root
+MAP_BYTES: Final = 1 << 38  # address space, not disk
+_MAX_NAMES: Final = 64 * 1024 * 1024
+_COUNT: Final = struct.Struct(">I")
+_HEIGHT: Final = struct.Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCandidate:
+    """A candidate and what it did to the tree; node hashes one after the other."""
+
+    WIRE_VERSION: ClassVar[int] = 1
+    header: CandidateHeader
+    pov: Annotated[bytes, MaxLength(MAX_POV_BYTES)]
+    added: Annotated[bytes, MaxLength(_MAX_NAMES)]
+    removed: Annotated[bytes, MaxLength(_MAX_NAMES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One state of the chain."""
+
+    height: Height
+    head: Hash
+    root: Hash
+
+
+class ChainReplica:
+    """The open copy of one chain; a `NodeStore`. Methods that write block on the disk: one at a time."""
+
+    def __init__(self, path: Path, genesis: Version, nodes: Update) -> None:
+        """Open, or begin at `genesis` whose tree is `nodes`. Raises UserError if it is another chain's."""
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        try:
+            self._env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=3, readahead=False)
+            self._nodes, self._candidates, self._meta = (
+                self._env.open_db(name) for name in (b"nodes", b"candidates", b"meta")
+            )
+        except lmdb.Error as error:
+            raise LocalFault(f"the chain's copy {path} can not be opened ({error})") from None
+        self._begin(genesis, nodes)
+        self._line: dict[Height, Version] = {}
+        self._heights: dict[Hash, Height] = {}
+        self._load(genesis)
+
+    def _begin(self, genesis: Version, nodes: Update) -> None:
+        with self._writing() as txn:
+            held = txn.get(b"genesis", db=self._meta)
+            if held is None:
+                self._add(txn, nodes.added)
+                txn.put(b"genesis", genesis.head, db=self._meta)
+                txn.put(b"base", _HEIGHT.pack(0), db=self._meta)
+                txn.put(b"pruned", _HEIGHT.pack(0), db=self._meta)
+            elif held != genesis.head:
+                raise UserError(f"{self._path} is the copy of another chain: give each chain its own")
+
+    def _load(self, genesis: Version) -> None:
+        with self._env.begin() as txn:
+            base = self._mark(txn, b"base")
+            if base <= RETAINED:
+                self._line[Height(0)] = genesis
+            for key, raw in txn.cursor(db=self._candidates):
+                (height,) = _HEIGHT.unpack(key)
+                self._enter(_decoded(raw).header, Height(height))
+        self.base: Version = self._line[Height(base)]
+        self.top: Version = self._line[max(self._line)]
+
+    def _enter(self, header: CandidateHeader, height: Height) -> None:
+        version = Version(height=height, head=header.hash, root=header.post_root)
+        self._line[height] = version
+        self._heights[version.head] = height
+
+    def close(self) -> None:
+        """Close the files; nothing may follow."""
+        self._env.close()
+
+    # --- reading
+
+    def get(self, node_hash: Hash, /) -> bytes:
+        """A node of any version that is held. Raises MissingNode."""
+        with self._env.begin(db=self._nodes) as txn:
+            return _node(txn, node_hash)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[NodeStore]:
+        """The same, for many reads by one thread."""
+        with self._env.begin(db=self._nodes) as txn:
+            yield _Snapshot(txn)
+
+    def version(self, height: Height) -> Version | None:
+        """The version at a height, if it is held."""
+        return self._line.get(height)
+
+    def candidate(self, height: Height) -> StoredCandidate | None:
+        """The candidate that made the version at `height`."""
+        with self._env.begin(db=self._candidates) as txn:
+            raw = txn.get(_HEIGHT.pack(height))
+        return None if raw is None else _decoded(raw)
+
+    def candidate_named(self, candidate: Hash) -> StoredCandidate | None:
+        """The candidate with this hash, if it is held."""
+        height = self._heights.get(candidate)
+        return None if height is None else self.candidate(height)
+
+    def held(self) -> Iterator[StoredCandidate]:
+        """All candidates that are held, oldest first, those in flight last."""
+        for height in sorted(self._heights.values()):
+            found = self.candidate(height)
+            if found is not None:
+                yield found
+
+    # --- writing
+
+    def append(self, header: CandidateHeader, pov: bytes, changed: Update) -> None:
+        """Add a candidate on `top`. Durable on return. Raises LocalFault."""
+        if header.parent_head != self.top.head or header.height != self.top.height + 1:
+            raise ValueError("a candidate is appended to the version that it builds on")
+        record = StoredCandidate(
+            header=header, pov=pov, added=b"".join(changed.added), removed=b"".join(changed.removed)
+        )
+        with self._writing() as txn:
+            self._add(txn, changed.added)
+            txn.put(_HEIGHT.pack(header.height), encode(record), db=self._candidates)
+        self._enter(header, header.height)
+        self.top = self._line[header.height]
+
+    def settle(self, height: Height) -> None:
+        """The versions up to `height` are enacted; those far behind go. Raises LocalFault."""
+        with self._writing() as txn:
+            pruned = self._mark(txn, b"pruned")
+            last = max(pruned, height - RETAINED)
+            for each in range(pruned + 1, last + 1):
+                # the version before it goes, and with it the nodes that this one replaced
+                record = _decoded(txn.pop(_HEIGHT.pack(each), db=self._candidates))
+                self._subtract(txn, record.removed)
+            txn.put(b"base", _HEIGHT.pack(height), db=self._meta)
+            txn.put(b"pruned", _HEIGHT.pack(last), db=self._meta)
+        for each in range(pruned, last):
+            self._forget(Height(each))
+        self.base = self._line[height]
+
+    def drop(self) -> None:
+        """The candidates above `base` will never be enacted: undo them. Raises LocalFault."""
+        with self._writing() as txn:
+            for height in range(self.top.height, self.base.height, -1):
+                record = _decoded(txn.pop(_HEIGHT.pack(height), db=self._candidates))
+                self._subtract(txn, record.added)
+        for height in range(self.top.height, self.base.height, -1):
+            self._forget(Height(height))
+        self.top = self.base
+
+    def _forget(self, height: Height) -> None:
+        version = self._line.pop(height, None)
+        if version is not None:
+            self._heights.pop(version.head, None)
+
+    def _mark(self, txn: Any, name: bytes) -> int:
+        (height,) = _HEIGHT.unpack(txn.get(name, db=self._meta))
+        return int(height)
+
+    def _add(self, txn: Any, nodes: dict[Hash, bytes]) -> None:
+        database = self._nodes
+        for name, node in nodes.items():
+            held = txn.get(name, db=database)
+            count = 1 if held is None else _COUNT.unpack_from(held)[0] + 1
+            txn.put(name, _COUNT.pack(count) + node, db=database)
+
+    def _subtract(self, txn: Any, names: bytes) -> None:
+        database = self._nodes
+        for start in range(0, len(names), 32):
+            name = names[start : start + 32]
+            held = txn.get(name, db=database)
+            if held is None:
+                raise LocalFault(f"{self._path} is inconsistent: a counted tree node is missing")
+            (count,) = _COUNT.unpack_from(held)
+            if count > 1:
+                txn.put(name, _COUNT.pack(count - 1) + held[4:], db=database)
+            else:
+                txn.delete(name, db=database)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        try:
+            with self._env.begin(write=True) as txn:
+                yield txn
+        except lmdb.Error as error:
+            full = isinstance(error, lmdb.DiskError | lmdb.MapFullError)
+            cause = "the disk is full" if full else str(error)
+            raise LocalFault(f"the chain's copy {self._path} can not be written ({cause})") from None
+        except OSError as error:
+            cause = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+            raise LocalFault(f"the chain's copy {self._path} can not be written ({cause})") from None
+
+
+class _Snapshot:
+    """Nodes as of one read transaction."""
+
+    __slots__ = ("_txn",)
+
+    def __init__(self, txn: Any) -> None:
+        self._txn = txn
+
+    def get(self, node_hash: Hash, /) -> bytes:
+        return _node(self._txn, node_hash)
+
+
+def _node(txn: Any, name: Hash) -> bytes:
+    held: bytes | None = txn.get(name)
+    if held is None:
+        raise MissingNode(f"tree node {name.hex()} is not in the chain's copy")
+    return held[4:]
+
+
+def _decoded(raw: bytes) -> StoredCandidate:
+    return decode(StoredCandidate, raw, limit=2 * _MAX_NAMES + MAX_OFFER_BYTES)

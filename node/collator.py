@@ -1,0 +1,414 @@
+"""The collator: builds a consumer chain's candidates and sees them enacted (DESIGN.md sections 3 and 6).
+
+    chain_submit ─► mempool ─► plan ─► guest worker (recording) ─► replica (durable) ─► offer to validators
+                       ▲                                                                      │
+                       └── lost: rejected, timed out ◄── final relay state ◄── enacted ◄──────┘
+
+It is trusted with nothing and signs nothing. Up to MAX_PIPELINE_DEPTH candidates are in flight, each built on
+the one before. One task does everything in order; guest, tree and disk work leave the loop. What is in flight
+is durable before anybody hears of it, so a restart goes on where it was; what only waits is not: a client
+sends it again (DESIGN.md section 10).
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from consensus.agreement.events import Peer
+from consensus.agreement.statements import Verdict
+from consensus.candidates.collation import (
+    CollationPlan,
+    Pipeline,
+    Progress,
+    RelayParent,
+    finish_candidate,
+    plan_candidate,
+)
+from consensus.candidates.lifecycle import ChainView
+from consensus.candidates.receipts import (
+    Attestation,
+    CandidateHeader,
+    CandidateMessage,
+    CandidateOffer,
+    PovRequest,
+    decode_pov,
+)
+from consensus.primitives.errors import InvalidBlock, InvalidTransaction, LocalFault
+from consensus.primitives.guest import MAX_INPUT_BYTES, GuestCall
+from consensus.primitives.ids import ChainId, Hash, Height
+from consensus.primitives.tree import NodeStore
+from consensus.primitives.tree import get as tree_get
+from consensus.relay.ledger import guest_key
+from consensus.relay.parameters import Entry
+from consensus.relay.registry import chain_genesis_state, genesis_head
+from consensus.relay.views import StateView
+from enclaves.pool import RecordedOutcome
+from node.api import ChainStage, ChainTransactionReport, SubmitResult
+from node.batch_size import BatchSize
+from node.chain_mempool import (
+    CandidateProgress,
+    ChainMempool,
+    ChainProgress,
+    ChainTransaction,
+    chain_transaction,
+)
+from node.chain_replica import ChainReplica, StoredCandidate, Version
+from node.final_chain import FinalNotice
+
+MAX_BATCH: Final = 1_500  # transactions of one candidate
+REOFFER_S: Final = 2.0  # without enactment for so long, a candidate is offered again
+RETRY_S: Final = 1.0  # between attempts after a local fault
+SUBMIT_SLICE: Final = 512  # transactions admitted before others get their turn
+
+
+class RecordingWorkers(Protocol):
+    """What runs a block for its collator; `enclaves.pool.WorkerPool`."""
+
+    def execute_recording(self, call: GuestCall, root: Hash, nodes: NodeStore) -> RecordedOutcome:
+        """Run a call on a tree and make its witness. Blocks. Raises LocalFault."""
+        ...
+
+
+class SendMessage(Protocol):
+    """How messages reach one peer; `Router.send_candidate`."""
+
+    def __call__(self, peer: Peer, message: CandidateMessage, /) -> bool:
+        """False if the message could not be queued."""
+        ...
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A candidate that was offered and is neither enacted nor lost."""
+
+    header: CandidateHeader
+    pov: bytes
+    transactions: list[ChainTransaction]
+    progress: CandidateProgress
+    offered_s: float = -math.inf  # trio's clock
+
+    @property
+    def offer(self) -> CandidateOffer:
+        return CandidateOffer(header=self.header, pov=self.pov)
+
+
+class Collator:
+    """Collates one chain. All methods but `run` and `submit` are called in the loop and never block long."""
+
+    def __init__(
+        self,
+        *,
+        chain: ChainId,
+        entries: Sequence[Entry],
+        validators: int,
+        workers: RecordingWorkers,
+        path: Path,
+        send: SendMessage,
+        view: StateView,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """`entries` are the chain's genesis state, `validators` are peers 0 … n-1, `path` holds the replica,
+        `view` is the newest executed final state. Raises UserError, LocalFault."""
+        genesis = chain_genesis_state(entries)
+        start = Version(height=Height(0), head=genesis_head(chain, genesis.root), root=genesis.root)
+        self.problem = ""  # why nothing is collated, one sentence
+        self.built = 0
+        self.enacted = 0
+        self.lost = 0
+        self._chain = chain
+        self._validators = validators
+        self._workers = workers
+        self._send = send
+        self._view = view
+        self._log: FilteringBoundLogger = (log if log is not None else structlog.get_logger("node")).bind(
+            chain=chain
+        )
+        self._replica = ChainReplica(path, start, genesis)
+        self._mempool = ChainMempool()
+        self._progress = ChainProgress()
+        self._pipeline = Pipeline(chain)
+        self._flights: deque[_Flight] = deque()
+        self._unproved: list[tuple[Height, CandidateProgress]] = []  # enacted; the height when that was seen
+        self._size = BatchSize(MAX_BATCH)
+        self._stuck_height: Height | None = None  # of the relay state whose messages the guest can not take
+        self._wake = trio.Event()
+        self._limiter = trio.CapacityLimiter(1)
+        self._restore()
+
+    def close(self) -> None:
+        """Close the replica, once `run` has ended."""
+        self._replica.close()
+
+    # --- inputs
+
+    def receive(self, peer: Peer, message: CandidateMessage) -> None:
+        """A decoded message from the network."""
+        match message:
+            case PovRequest(candidate=candidate):
+                self._serve(peer, candidate)
+            case Attestation(verdict=Verdict.INVALID):
+                self._log.warning("candidate.called_invalid", candidate=message.candidate.hex(), peer=peer)
+            case _:
+                pass  # attestations and offers of others: the relay chain says what comes of them
+
+    def peer_up(self, peer: Peer) -> None:
+        """A validator (re)connected: it may have missed what is in flight."""
+        if peer < self._validators:
+            for flight in self._flights:
+                self._send(peer, CandidateOffer(header=flight.header, pov=b""))
+
+    def on_final(self, notice: FinalNotice) -> None:
+        """A final block was executed; listener of `FinalChain`."""
+        self.advance(notice.view)
+
+    def advance(self, view: StateView) -> None:
+        """The newest executed final state is `view`."""
+        self._view = view
+        self._wake.set()
+
+    # --- for people
+
+    async def submit(self, raws: Sequence[bytes]) -> list[SubmitResult]:
+        """Take transactions into the mempool; each stands alone. What waits here already is accepted."""
+        results: list[SubmitResult] = []
+        for start in range(0, len(raws), SUBMIT_SLICE):
+            new: list[ChainTransaction] = []
+            for transaction in map(chain_transaction, raws[start : start + SUBMIT_SLICE]):
+                try:
+                    if self._mempool.add(transaction):
+                        new.append(transaction)
+                except InvalidTransaction as error:
+                    results.append(SubmitResult(hash=transaction.name, accepted=False, error=str(error)))
+                else:
+                    results.append(SubmitResult(hash=transaction.name, accepted=True))
+            self._progress.accepted(new)
+            self._wake.set()
+            await trio.lowlevel.checkpoint()
+        return results
+
+    def receipts(self, hashes: Sequence[Hash]) -> list[ChainTransactionReport]:
+        """Where transactions stand; unknown once they are far back."""
+        return [self._progress.report(each) for each in hashes]
+
+    def state(self, key: bytes) -> tuple[bytes | None, Height, Hash]:
+        """(value of a raw key, chain height, state root) at the newest enacted head."""
+        base = self._replica.base
+        return tree_get(self._replica, base.root, guest_key(key)), base.height, base.root
+
+    @property
+    def nodes(self) -> NodeStore:
+        """The chain's tree, whole under the state roots of its latest enacted heads."""
+        return self._replica
+
+    def statistics(self) -> dict[str, int]:
+        """Counters, for metrics."""
+        return {
+            "chain_transactions_waiting": len(self._mempool),
+            "candidates_in_flight": len(self._flights),
+            "candidates_built": self.built,
+            "candidates_enacted": self.enacted,
+            "candidates_lost": self.lost,
+        }
+
+    # --- the task
+
+    async def run(self) -> None:
+        """Collate until cancelled. Raises LocalFault if the replica's disk fails."""
+        while True:
+            self._wake = trio.Event()
+            await self._step()
+            self._offer_overdue()
+            with trio.move_on_after(RETRY_S):
+                await self._wake.wait()
+
+    async def _step(self) -> None:
+        """Follow the relay chain, then build as long as there is something to build and room in flight."""
+        while True:
+            view = self._view
+            chain = view.chain(self._chain)
+            if chain is None or not await self._follow(view, chain):
+                return
+            if self._pipeline.full or not await self._build(view, chain):
+                return
+
+    # --- following
+
+    async def _follow(self, view: StateView, chain: ChainView) -> bool:
+        """Take over what the relay state decided; whether the replica stands on its head then."""
+        self._prove(view.height)
+        base, tip = self._replica.base, chain.tip
+        if tip.height < base.height:
+            return False  # after a restart: the relay state is behind what an earlier process saw
+        version = self._replica.version(tip.height)
+        if version is None or version.head != tip.head:
+            self._note_problem(
+                f"the enacted head {tip.head.hex()} at height {tip.height} was not built here: "
+                f"restore this collator's data directory, it has height {base.height}"
+            )
+            return False
+        self.problem = ""
+        window = view.parameters.relay_parent_window
+        progress = self._pipeline.advance(chain, view.height, window)
+        if progress.enacted:
+            await self._settle(view, progress, tip.height)
+        if progress.lost:
+            await self._drop(progress)
+        return True
+
+    async def _settle(self, view: StateView, progress: Progress, height: Height) -> None:
+        await trio.to_thread.run_sync(self._replica.settle, height, limiter=self._limiter)
+        for candidate in progress.enacted:
+            flight = self._flights.popleft()
+            self._mempool.done(flight.transactions)
+            flight.progress.stage = ChainStage.ENACTED
+            self._unproved.append((view.height, flight.progress))
+            self.enacted += 1
+            self._log.info(
+                "candidate.enacted",
+                candidate=candidate.hex(),
+                height=flight.header.height,
+                transactions=len(flight.transactions),
+            )
+
+    async def _drop(self, progress: Progress) -> None:
+        """Lost candidates' transactions wait again, in front and in their order."""
+        await trio.to_thread.run_sync(self._replica.drop, limiter=self._limiter)
+        for candidate in reversed(progress.lost):
+            flight = self._flights.pop()
+            self._mempool.give_back(flight.transactions)
+            self._progress.accepted(flight.transactions)
+            self.lost += 1
+            self._log.warning("candidate.lost", candidate=candidate.hex(), height=flight.header.height)
+
+    def _prove(self, height: Height) -> None:
+        """Heads seen enacted below `height` are under the root that its header carries."""
+        while self._unproved and self._unproved[0][0] < height:
+            self._unproved.pop(0)[1].stage = ChainStage.FINAL
+
+    def _note_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            self._log.error("collation.stopped", reason=problem)
+        self.problem = problem
+
+    # --- building
+
+    async def _build(self, view: StateView, chain: ChainView) -> bool:
+        """Build and offer one candidate; whether to go on building."""
+        if self._stuck_height == view.height:
+            return False
+        taken = self._mempool.take(self._size.count(chain), MAX_INPUT_BYTES)
+        parent = RelayParent(height=view.height, hash=view.block, time_ms=view.time_ms)
+        tip = self._pipeline.tip(chain)
+        plan = plan_candidate(view, chain, tip, parent, [each.raw for each in taken])
+        chosen, rest = taken[: len(plan.transactions)], taken[len(plan.transactions) :]
+        self._mempool.give_back(rest)
+        if not chosen and not plan.inbox:
+            return False
+        try:
+            header, pov = await trio.to_thread.run_sync(self._run_plan, plan, limiter=self._limiter)
+        except InvalidBlock as error:
+            self._failed(plan, chosen, view.height, str(error))
+            return True
+        except LocalFault as fault:  # of a worker, or the disk is full: try again later
+            self._mempool.give_back(chosen)
+            self._log.error("collation.failed", reason=str(fault))
+            return False
+        self._size.succeeded(len(chosen), header.fuel_used, len(pov))
+        flight = self._enter_flight(header, pov, chosen)
+        self.built += 1
+        self._log.debug(
+            "candidate.collated",
+            candidate=flight.progress.candidate.hex(),
+            height=header.height,
+            transactions=len(chosen),
+            fuel=header.fuel_used,
+            pov_bytes=len(pov),
+        )
+        self._offer(flight, flight.offer)
+        return True
+
+    def _run_plan(self, plan: CollationPlan) -> tuple[CandidateHeader, bytes]:
+        """In a thread: run the block, make a durable candidate of it. Raises InvalidBlock, LocalFault."""
+        with self._replica.snapshot() as nodes:
+            ran = self._workers.execute_recording(plan.call, plan.tip.state_root, nodes)
+        header, pov = finish_candidate(plan, ran.outcome, ran.update.root, ran.witness)
+        self._replica.append(header, pov, ran.update)
+        return header, pov
+
+    def _failed(
+        self, plan: CollationPlan, chosen: list[ChainTransaction], height: Height, reason: str
+    ) -> None:
+        """No validator would attest such a block: narrow down what makes it fail."""
+        self._log.info("collation.refused", transactions=len(chosen), reason=reason)
+        if len(chosen) == 1 and not plan.inbox:
+            self._mempool.done(chosen)
+            self._progress.refused(chosen[0], reason)
+            self._size.failed(1)
+            return
+        self._mempool.give_back(chosen)
+        if len(chosen) > 1:
+            self._size.failed(len(chosen))
+        elif chosen:
+            self._size.shrink_to_messages()
+        else:
+            self._stuck_height = height
+            self._log.error("collation.stuck", messages=len(plan.inbox), reason=reason)
+
+    def _enter_flight(
+        self, header: CandidateHeader, pov: bytes, transactions: list[ChainTransaction]
+    ) -> _Flight:
+        self._pipeline.add(header)
+        progress = CandidateProgress(header.hash, header.height)
+        self._progress.collated(transactions, progress)
+        flight = _Flight(header, pov, transactions, progress)
+        self._flights.append(flight)
+        return flight
+
+    # --- offering
+
+    def _offer(self, flight: _Flight, offer: CandidateOffer) -> None:
+        flight.offered_s = trio.current_time()
+        for index in range(self._validators):
+            self._send(Peer(index), offer)
+
+    def _offer_overdue(self) -> None:
+        """Say again what is in flight for long; who lacks the PoV asks for it."""
+        now_s = trio.current_time()
+        for flight in self._flights:
+            if flight.offered_s + REOFFER_S <= now_s:
+                self._offer(flight, CandidateOffer(header=flight.header, pov=b""))
+
+    def _serve(self, peer: Peer, candidate: Hash) -> None:
+        for flight in self._flights:
+            if flight.progress.candidate == candidate:
+                self._send(peer, flight.offer)
+                return
+        held = self._replica.candidate_named(candidate)
+        if held is not None:
+            self._send(peer, CandidateOffer(header=held.header, pov=held.pov))
+
+    # --- restart
+
+    def _restore(self) -> None:
+        """Go on with what an earlier process left: its candidates in flight, and what it saw enacted."""
+        base = self._replica.base.height
+        for held in self._replica.held():
+            transactions = _transactions_of(held)
+            if held.header.height > base:
+                self._mempool.restore(transactions)
+                self._enter_flight(held.header, held.pov, transactions)
+            else:
+                settled = CandidateProgress(held.header.hash, held.header.height, ChainStage.FINAL)
+                self._progress.collated(transactions, settled)
+
+
+def _transactions_of(held: StoredCandidate) -> list[ChainTransaction]:
+    pov = decode_pov(held.pov, len(held.pov))
+    return [chain_transaction(raw) for raw in pov.transactions]
