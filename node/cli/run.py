@@ -1,6 +1,7 @@
 """`phalanx run`: the node itself, until SIGTERM or Ctrl-C."""
 
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from consensus.relay.genesis import Genesis
 from node import log as logging
 from node.api import NodeApi, Role, Service
 from node.cli.connect import passphrase_option
-from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.output import INTERRUPTED, Output, example, json_option, pass_output, table
 from node.config import NodeConfig, load_config
 from node.genesis_file import read_genesis
 from node.keys import NodeKeys, open_node_keys
@@ -35,11 +36,14 @@ def run(output: Output, *, directory: Path, check: bool, passphrase_file: Path |
         return
     logging.configure(format=config.log.format, level=config.log.level)
     log = logging.get_logger(node=config.name)
-    trio.run(_serve, config, genesis, keys, log)
+    stopped_by = trio.run(_serve, config, genesis, keys, log)
     output.result({"stopped": "clean"}, "stopped")
+    if stopped_by is signal.SIGINT:
+        raise click.exceptions.Exit(INTERRUPTED)
 
 
-async def _serve(config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: Any) -> None:
+async def _serve(config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: Any) -> signal.Signals | None:
+    """Run until a signal, which is returned, or until the node ends by itself."""
     from node.node import run_node  # the whole node: not needed, and not loaded, to check a config
 
     services: list[Service] = []
@@ -50,17 +54,20 @@ async def _serve(config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: Any)
             await server.serve(api)
 
         services.append(serve)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, nursery.cancel_scope, log)
-        await run_node(config, genesis, keys, services=services, log=log)
-        nursery.cancel_scope.cancel()
-
-
-async def _stop_on_signal(scope: trio.CancelScope, log: Any, *, task_status: trio.TaskStatus[None]) -> None:
-    """Cancel the node on SIGTERM or SIGINT: everything open then closes in order, the journal last."""
+    received: list[signal.Signals] = []
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            log.info("node.stopping", signal=signal.Signals(number).name)
-            scope.cancel()
-            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, signals, nursery.cancel_scope, received, log)
+            await run_node(config, genesis, keys, services=services, log=log)
+            nursery.cancel_scope.cancel()
+    return received[0] if received else None
+
+
+async def _stop_on_signal(
+    signals: AsyncIterator[int], scope: trio.CancelScope, received: list[signal.Signals], log: Any
+) -> None:
+    """Cancel the node at the first signal: everything open then closes in order, the journal last."""
+    number = signal.Signals(await anext(signals))
+    log.info("node.stopping", signal=number.name)
+    received.append(number)
+    scope.cancel()
