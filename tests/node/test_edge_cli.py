@@ -1,13 +1,19 @@
 """The command line's contract: one JSON document, exit codes, help with examples; init and genesis."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import types
 from importlib.metadata import EntryPoint
 
 import click
 import pytest
+import structlog
+import trio
 from click.testing import CliRunner
+from edge_fakes import FakeNode
 
 from consensus.primitives.errors import UserError
 from node import keys
@@ -228,6 +234,32 @@ def test_an_error_out_of_a_nursery_is_told_like_any_other(monkeypatch):
     result = run("extra")
     assert result.exit_code == 1
     assert result.stderr == "phalanx: mend this\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, words.INTERRUPTED)])
+def test_a_node_serves_until_a_signal_and_leaves_clean(number, code, monkeypatch):
+    run("init", "alice", "--name", "alice", "--listen", "off", "--rpc-listen", "127.0.0.1:0")
+    run("genesis", "alice", "--network", "one")
+    seen = []
+
+    async def run_node(config, genesis, node_keys, *, services, log):
+        seen.append((config.name, genesis.network, node_keys.consensus.header.purpose))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(services[0], FakeNode())
+                await trio.sleep(0.05)
+                os.kill(os.getpid(), number)
+                await trio.sleep_forever()
+        finally:
+            seen.append("synced")
+
+    monkeypatch.setitem(sys.modules, "node.node", types.SimpleNamespace(run_node=run_node))
+    done = run("run", "alice", "--json")
+    structlog.reset_defaults()
+    assert done.exit_code == code, done.stderr
+    assert seen == [("alice", "one", "consensus"), "synced"]
+    assert json.loads(done.stdout) == {"stopped": "clean"}
+    assert "node.stopping" in done.stderr
 
 
 def test_the_console_script_runs():
