@@ -235,6 +235,8 @@ class Collator:
             chain = view.chain(self._chain)
             if chain is None or not await self._follow(view, chain):
                 return
+            if self._view is not view:
+                continue  # a newer state came meanwhile; this one may be pruned soon
             if self._pipeline.full or not await self._build(view, chain):
                 return
 
