@@ -208,7 +208,11 @@ def forged_trees(draw: st.DrawFn) -> tuple[bytes, Hash]:
 def test_a_forged_tree_under_its_own_root_breaks_nothing(forged, batch, reads) -> None:
     """Whoever chooses the root may choose nonsense below it; it fails with the two declared errors alone."""
     witness, root = forged
-    partial = load_witness(witness, root, LIMIT)
+    try:
+        partial = load_witness(witness, root, LIMIT)
+    except DecodeError as error:
+        assert "too many nodes" in str(error)  # several deep chains: refused before they cost anything
+        return
     for touch in (
         lambda: get(partial, root, reads[0]),
         lambda: get_many(partial, root, reads),
