@@ -211,7 +211,8 @@ def test_a_forged_tree_under_its_own_root_breaks_nothing(forged, batch, reads) -
     try:
         partial = load_witness(witness, root, LIMIT)
     except DecodeError as error:
-        assert "too many nodes" in str(error)  # several deep chains: refused before they cost anything
+        if "too many nodes" not in str(error):  # several deep chains: refused before they cost anything
+            raise
         return
     for touch in (
         lambda: get(partial, root, reads[0]),
