@@ -1,0 +1,317 @@
+"""The collator with real workers and a real replica: pipelining, rollback, restart, nothing lost or twice."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+from candidate_world import COLLATOR, OWN, World, make_network, until
+from relay_fakes import USERS
+
+from consensus.candidates.receipts import CandidateOffer
+from consensus.primitives.errors import UserError
+from consensus.relay.parameters import ChainTerms
+from enclaves.guests import agora, assets
+from enclaves.pool import WorkerPool
+from node.api import ChainStage
+from node.chain_mempool import chain_transaction
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = WorkerPool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def network(pool):
+    return make_network(pool)
+
+
+def stages(world: World, raws) -> set[ChainStage]:
+    return {each.stage for each in world.collator.receipts([chain_transaction(raw).name for raw in raws])}
+
+
+async def enact_all(world: World) -> None:
+    """Blocks until nothing is left to do."""
+    idle = 0
+    while idle < 3:
+        await trio.sleep(0.01)
+        figures = world.collator.statistics()
+        busy = figures["chain_transactions_waiting"] or figures["candidates_in_flight"]
+        if busy and not world.includable():
+            continue
+        idle = 0 if busy else idle + 1
+        world.block()
+
+
+def test_three_candidates_are_in_flight_each_on_the_one_before(network, pool, tmp_path) -> None:
+    world = World(network, pool, tmp_path)
+
+    async def main() -> None:
+        async with world.running():
+            raws = world.transfers(4)
+            for index, raw in enumerate(raws):
+                await world.collator.submit([raw])
+                await until(lambda index=index: world.collator.built >= min(index + 1, 3))
+            await until(lambda: len(world.includable()) == 3)
+            assert world.collator.statistics()["candidates_in_flight"] == 3
+            assert stages(world, raws[:3]) == {ChainStage.COLLATED}
+            assert stages(world, raws[3:]) == {ChainStage.ACCEPTED}
+            headers = [each.header for each in world.includable()]
+            assert [each.height for each in headers] == [1, 2, 3]
+            assert [each.parent_head for each in headers[1:]] == [each.hash for each in headers[:2]]
+            assert len(world.block().enacted) == 3
+            await until(lambda: stages(world, raws[:3]) == {ChainStage.ENACTED})
+            await until(lambda: len(world.includable()) == 1)
+            world.block()
+            await until(lambda: stages(world, raws[:3]) == {ChainStage.FINAL})
+            await until(lambda: world.account(1).balance == 10**9 + 4)
+
+    trio.run(main)
+
+
+def test_a_rejected_candidate_is_rolled_back_and_nothing_is_lost(network, pool, tmp_path) -> None:
+    """Validators see a lie in the first of three; all three go, their transactions come back in order."""
+    world = World(network, pool, tmp_path)
+    liars: list[bytes] = []
+
+    def lying(sender: int, receiver: int, message):
+        if sender == COLLATOR and isinstance(message, CandidateOffer) and message.header.height == 1:
+            lie = replace(message.header, fuel_used=message.header.fuel_used + 1)
+            liars.append(lie.hash)
+            return CandidateOffer(header=lie, pov=message.pov)
+        return message
+
+    async def main() -> None:
+        async with world.running():
+            world.change = lying
+            raws = world.transfers(3)
+            for index, raw in enumerate(raws):
+                await world.collator.submit([raw])
+                await until(lambda index=index: world.collator.built == index + 1)
+            await until(lambda: len(world.includable()) == 1)
+            assert world.block().rejected == (liars[0],)
+            assert world.head.height == 0
+            # the collator's own candidate has another hash: it is lost once its relay parent is too old
+            world.change = lambda sender, receiver, message: message
+            first = world.collator._flights[0].header
+            view = network.view
+            chain = replace(view.chain(1), rejected=(first.hash,))
+            assert await world.collator._follow(view, chain)
+            assert world.collator.lost == 3
+            world.collator._wake.set()
+            await until(lambda: stages(world, raws) == {ChainStage.COLLATED})
+            await enact_all(world)
+            assert stages(world, raws) == {ChainStage.FINAL}
+            assert world.account(0).nonce == 3
+            assert world.account(1).balance == 10**9 + 3
+
+    trio.run(main)
+
+
+def test_candidates_that_nobody_hears_of_time_out_and_are_rebuilt(pool, tmp_path) -> None:
+    network = make_network(pool)
+    world = World(network, pool, tmp_path)
+    window = network.genesis.parameters.relay_parent_window
+
+    async def main() -> None:
+        async with world.running():
+            world.lose = lambda *_: True
+            raws = world.transfers(2)
+            await world.collator.submit(raws)
+            await until(lambda: world.collator.built == 1)
+            view = network.view
+            lost = world.collator._pipeline.advance(view.chain(1), view.height + window, window)
+            assert len(lost.lost) == 1
+            await world.collator._drop(lost)
+            world.lose = lambda *_: False
+            await enact_all(world)
+            assert stages(world, raws) == {ChainStage.FINAL}
+
+    trio.run(main)
+
+
+def test_a_restart_goes_on_with_what_is_in_flight(network, pool, tmp_path) -> None:
+    """One candidate is enacted while the collator is down, one is still in flight when it returns."""
+    world = World(network, pool, tmp_path)
+    raws = world.transfers(3)
+
+    async def before() -> None:
+        async with world.running():
+            for index in range(2):
+                await world.collator.submit([raws[index]])
+                await until(lambda index=index: world.collator.built == index + 1)
+            await until(lambda: len(world.includable()) == 2)
+
+    async def after() -> None:
+        async with world.running():
+            assert stages(world, raws[:2]) == {ChainStage.COLLATED}
+            await world.collator.submit(raws)  # the client resends all of it
+            await enact_all(world)
+            assert stages(world, raws) == {ChainStage.FINAL}
+            assert world.account(0).nonce == 3
+            assert world.account(1).balance == 10**9 + 3
+
+    trio.run(before)
+    world.collator.close()
+    network.block(inclusions=world.includable()[:1])
+    for each in world.validators:
+        each.advance(network.view)
+    assert world.head.height == 1
+    world.collator = world.make_collator()
+    trio.run(after)
+    world.collator.close()
+    # once more, with everything enacted: the stages of the last heads are known again
+    world.collator = world.make_collator()
+    assert stages(world, raws) == {ChainStage.FINAL}
+
+
+def test_offers_that_were_lost_are_repeated(network, pool, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("node.collator.REOFFER_S", 0.05)
+    monkeypatch.setattr("node.collator.RETRY_S", 0.02)
+    world = World(network, pool, tmp_path)
+
+    async def main() -> None:
+        async with world.running():
+            world.lose = lambda sender, receiver, message: sender == COLLATOR
+            await world.collator.submit(world.transfers(1))
+            await until(lambda: world.collator.built == 1)
+            world.lose = lambda sender, receiver, message: False
+            await until(lambda: all(world.includable(index) for index in range(4)))
+
+    trio.run(main)
+
+
+def test_a_validator_that_returns_is_offered_what_is_in_flight(network, pool, tmp_path) -> None:
+    world = World(network, pool, tmp_path)
+
+    async def main() -> None:
+        async with world.running():
+            world.lose = lambda sender, receiver, message: True
+            await world.collator.submit(world.transfers(1))
+            await until(lambda: world.collator.built == 1)
+            world.lose = lambda sender, receiver, message: False
+            for index in range(4):
+                world.collator.peer_up(index)
+            await until(lambda: all(world.includable(index) for index in range(4)))
+
+    trio.run(main)
+
+
+def test_messages_are_consumed_exactly_once(network, pool, tmp_path) -> None:
+    """Exports go to the enclave, answers come back through the inbox; a dropped candidate repeats none."""
+    world = World(network, pool, tmp_path)
+    holder = USERS[3].public
+
+    async def main() -> None:
+        async with world.running():
+            raws = [world.signed(0, agora.Export(holder=holder, amount=7)) for _ in range(5)]
+            await world.collator.submit(raws)
+            await until(world.includable)
+            world.block()
+            world.block(empty=True)  # the enclave takes the exports, its answers wait for the chain
+            flights = world.collator._flights
+            await until(lambda: flights and flights[0].header.inbox)
+            # drop that candidate: the messages must come again, once
+            view = network.view
+            chain = replace(view.chain(1), rejected=(flights[0].progress.candidate,))
+            assert await world.collator._follow(view, chain)
+            assert world.collator.lost == 1
+            world.validators = [world._validator(index, broken=False) for index in range(4)]
+            async with trio.open_nursery() as nursery:
+                for each in world.validators:
+                    nursery.start_soon(each.run)
+                network.block()  # another relay parent: the rebuilt candidate is a new one
+                for each in world.validators:
+                    each.advance(network.view)
+                world.collator.advance(network.view)
+                await enact_all(world)
+                nursery.cancel_scope.cancel()
+            assert network.view.chain(1).lanes[OWN] == (5, 5)
+            done = []
+            for index in range(5):
+                value, _, _ = world.collator.state(agora.export_key(index))
+                done.append(agora.decode_export(value).state)
+            assert done == [agora.ExportState.DONE] * 5
+            key = assets.balance_key(assets.chain_asset_id(1, agora.NATIVE_SALT), holder)
+            assert assets.decode_amount(network.view.instance_state(OWN, key)) == 35
+            assert world.account(0).balance == 10**9 - 35
+
+    trio.run(main)
+
+
+def test_blocks_stay_within_fuel_and_pov_limits(pool, tmp_path) -> None:
+    """With tight terms a batch that is too dear is halved until it fits; nothing is lost."""
+    network = make_network(pool, ChainTerms(fuel_limit=3_000_000, max_pov_bytes=12_000))
+    world = World(network, pool, tmp_path)
+
+    async def main() -> None:
+        async with world.running():
+            raws = world.transfers(120)
+            await world.collator.submit(raws)
+            await enact_all(world)
+            assert stages(world, raws) == {ChainStage.FINAL}
+            assert world.account(1).balance == 10**9 + 120
+            assert world.collator.enacted > 1
+
+    trio.run(main)
+
+
+def test_a_transaction_that_no_block_can_carry_is_refused_alone(pool, tmp_path) -> None:
+    network = make_network(pool, ChainTerms(max_pov_bytes=3_000))
+    world = World(network, pool, tmp_path)
+
+    async def main() -> None:
+        async with world.running():
+            large = bytes(4_000)  # its PoV can never fit
+            raws = world.transfers(4)
+            results = await world.collator.submit([*raws[:2], large, *raws[2:]])
+            assert all(each.accepted for each in results)
+            await until(lambda: world.collator.receipts([results[2].hash])[0].error)
+            await enact_all(world)
+            assert stages(world, raws) == {ChainStage.FINAL}
+            (report,) = world.collator.receipts([results[2].hash])
+            assert "PoV" in report.error
+
+    trio.run(main)
+
+
+def test_submission_sizes_repeats_and_bounds(network, pool, tmp_path) -> None:
+    world = World(network, pool, tmp_path)
+    world.collator._mempool._most = 2
+
+    async def main() -> None:
+        one, two, three = world.transfers(3)
+        results = await world.collator.submit([one, one, b"", bytes(70_000), two, three])
+        assert [each.accepted for each in results] == [True, True, False, False, True, False]
+        assert "full" in results[-1].error
+        assert len(world.collator._mempool) == 2
+
+    trio.run(main)
+
+
+def test_a_copy_of_another_chain_or_an_unknown_head_stops_collation(network, pool, tmp_path) -> None:
+    world = World(network, pool, tmp_path)
+
+    async def enact() -> None:
+        async with world.running():
+            await world.collator.submit(world.transfers(1))
+            await enact_all(world)
+
+    async def stopped() -> None:
+        async with world.running():
+            await world.collator.submit(world.transfers(1))
+            await until(lambda: world.collator.problem)
+            assert "was not built here" in world.collator.problem
+            assert not world.collator.built
+
+    trio.run(enact)
+    world.collator.close()
+    world.path = tmp_path / "lost"
+    world.collator = world.make_collator()
+    trio.run(stopped)
+    world.collator.close()
+    network.genesis = replace(network.genesis, chains=(replace(network.genesis.chains[0], entries=()),))
+    with pytest.raises(UserError, match="another chain"):
+        world.make_collator()
