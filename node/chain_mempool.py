@@ -91,6 +91,12 @@ class ChainMempool:
         """A candidate that an earlier process built holds these."""
         self._taken.update(each.name for each in transactions)
 
+    def remove(self, transactions: Iterable[ChainTransaction]) -> None:
+        """Another collator's candidate carried these: they need not wait here."""
+        for each in transactions:
+            raw = self._waiting.pop(each.name, None)
+            self._bytes -= 0 if raw is None else len(raw)
+
     def done(self, transactions: Iterable[ChainTransaction]) -> None:
         """Their candidate was enacted, or they were refused for good."""
         self._taken.difference_update(each.name for each in transactions)

@@ -124,6 +124,11 @@ class ChainReplica:
         """The version at a height, if it is held."""
         return self._line.get(height)
 
+    def named(self, head: Hash) -> Version | None:
+        """The version that a candidate made, if it is held."""
+        height = self._heights.get(head)
+        return None if height is None else self._line[height]
+
     def candidate(self, height: Height) -> StoredCandidate | None:
         """The candidate that made the version at `height`."""
         with self._env.begin(db=self._candidates) as txn:

@@ -26,30 +26,29 @@ from consensus.agreement.statements import Verdict
 from consensus.candidates.collation import (
     CollationPlan,
     Pipeline,
-    Progress,
     RelayParent,
-    finish_candidate,
     plan_candidate,
 )
 from consensus.candidates.lifecycle import ChainView
 from consensus.candidates.receipts import (
     Attestation,
     CandidateHeader,
+    CandidateInclusion,
     CandidateMessage,
     CandidateOffer,
     PovRequest,
     decode_pov,
 )
 from consensus.primitives.errors import InvalidBlock, InvalidTransaction, LocalFault
-from consensus.primitives.guest import MAX_INPUT_BYTES, GuestCall
-from consensus.primitives.ids import ChainId, Hash, Height
+from consensus.primitives.guest import MAX_INPUT_BYTES
+from consensus.primitives.ids import ChainId, Fuel, Hash, Height
 from consensus.primitives.tree import NodeStore
 from consensus.primitives.tree import get as tree_get
 from consensus.relay.ledger import guest_key
 from consensus.relay.parameters import Entry
 from consensus.relay.registry import chain_genesis_state, genesis_head
 from consensus.relay.views import StateView
-from enclaves.pool import RecordedOutcome
+from node.adoption import Adoption, Foreign
 from node.api import ChainStage, ChainTransactionReport, SubmitResult
 from node.batch_size import BatchSize
 from node.chain_mempool import (
@@ -60,20 +59,13 @@ from node.chain_mempool import (
     chain_transaction,
 )
 from node.chain_replica import ChainReplica, StoredCandidate, Version
+from node.collation_work import RecordingWorkers, run_foreign, run_plan
 from node.final_chain import FinalNotice
 
 MAX_BATCH: Final = 1_500  # transactions of one candidate
 REOFFER_S: Final = 2.0  # without enactment for so long, a candidate is offered again
 RETRY_S: Final = 1.0  # between attempts after a local fault
 SUBMIT_SLICE: Final = 512  # transactions admitted before others get their turn
-
-
-class RecordingWorkers(Protocol):
-    """What runs a block for its collator; `enclaves.pool.WorkerPool`."""
-
-    def execute_recording(self, call: GuestCall, root: Hash, nodes: NodeStore) -> RecordedOutcome:
-        """Run a call on a tree and make its witness. Blocks. Raises LocalFault."""
-        ...
 
 
 class SendMessage(Protocol):
@@ -122,6 +114,7 @@ class Collator:
         self.built = 0
         self.enacted = 0
         self.lost = 0
+        self.adopted = 0  # enacted candidates that others built
         self._chain = chain
         self._validators = validators
         self._workers = workers
@@ -136,6 +129,7 @@ class Collator:
         self._pipeline = Pipeline(chain)
         self._flights: deque[_Flight] = deque()
         self._unproved: list[tuple[Height, CandidateProgress]] = []  # enacted; the height when that was seen
+        self._adoption = Adoption()
         self._size = BatchSize(MAX_BATCH)
         self._stuck_height: Height | None = None  # of the relay state whose messages the guest can not take
         self._wake = trio.Event()
@@ -155,6 +149,8 @@ class Collator:
                 self._serve(peer, candidate)
             case Attestation(verdict=Verdict.INVALID):
                 self._log.warning("candidate.called_invalid", candidate=message.candidate.hex(), peer=peer)
+            case CandidateOffer() if message.pov and self._adoption.offered(message):
+                self._wake.set()
             case _:
                 pass  # attestations and offers of others: the relay chain says what comes of them
 
@@ -166,10 +162,14 @@ class Collator:
 
     def on_final(self, notice: FinalNotice) -> None:
         """A final block was executed; listener of `FinalChain`."""
-        self.advance(notice.view)
+        enacted = set(notice.result.enacted)
+        self.advance(notice.view, [each for each in notice.candidates if each.header.hash in enacted])
 
-    def advance(self, view: StateView) -> None:
-        """The newest executed final state is `view`."""
+    def advance(self, view: StateView, enacted: Sequence[CandidateInclusion] = ()) -> None:
+        """The newest executed final state is `view`; its block enacted `enacted`, of any chain."""
+        for each in enacted:
+            if each.header.chain == self._chain and self._replica.candidate_named(each.header.hash) is None:
+                self._adoption.enacted(each, self._view)
         self._view = view
         self._wake.set()
 
@@ -215,6 +215,7 @@ class Collator:
             "candidates_built": self.built,
             "candidates_enacted": self.enacted,
             "candidates_lost": self.lost,
+            "candidates_adopted": self.adopted,
         }
 
     # --- the task
@@ -249,28 +250,80 @@ class Collator:
         if tip.height < base.height:
             return False  # after a restart: the relay state is behind what an earlier process saw
         version = self._replica.version(tip.height)
-        if version is None or version.head != tip.head:
-            self._note_problem(
-                f"the enacted head {tip.head.hex()} at height {tip.height} was not built here: "
-                f"restore this collator's data directory, it has height {base.height}"
-            )
-            return False
-        self.problem = ""
-        window = view.parameters.relay_parent_window
-        progress = self._pipeline.advance(chain, view.height, window)
-        if progress.enacted:
-            await self._settle(view, progress, tip.height)
-        if progress.lost:
-            await self._drop(progress)
-        return True
+        known = version is not None and version.head == tip.head
+        if known:
+            progress = self._pipeline.advance(chain, view.height, view.parameters.relay_parent_window)
+            if progress.enacted:
+                await self._settle(view.height, progress.enacted, tip.height)
+            if progress.lost:
+                await self._drop(progress.lost)
+        else:
+            known = await self._adopt(view, chain)
+        if known:
+            self.problem = ""
+            self._adoption.forget(self._replica.base.height)
+        return known
 
-    async def _settle(self, view: StateView, progress: Progress, height: Height) -> None:
+    async def _adopt(self, view: StateView, chain: ChainView) -> bool:
+        """Take over what others built, up to the enacted head; whether that is reached."""
+        await self._leave_own(view.height)
+        try:
+            for each in list(self._adoption.after(self._replica.base.height, self._replica.base.head)):
+                if each.pov is None or each.header.height > chain.tip.height:
+                    break
+                await self._take_over(each, view.code(each.header.code_hash), chain.fuel_limit)
+        except LocalFault as fault:
+            self._note_problem(str(fault))
+            return False
+        base = self._replica.base
+        if base.head == chain.tip.head:
+            return True
+        if not self._adoption.ask(base.height, base.head, trio.current_time(), self._request):
+            self._note_problem(
+                f"the enacted head {chain.tip.head.hex()} at height {chain.tip.height} was not built here:"
+                f" restore this collator's data directory, which is at height {base.height}"
+            )
+        return False
+
+    async def _leave_own(self, height: Height) -> None:
+        """Where others' candidates lead on from: own ones below were enacted, those above are lost."""
+        names = [each.progress.candidate for each in self._flights]
+        heads = [self._replica.base, *filter(None, map(self._replica.named, names))]
+        ends = [
+            index
+            for index, each in enumerate(heads)
+            if next(self._adoption.after(each.height, each.head), None) is not None
+        ]
+        if not names or not ends:
+            return
+        self._pipeline = Pipeline(self._chain)
+        if ends[-1]:
+            await self._settle(height, names[: ends[-1]], heads[ends[-1]].height)
+        if names[ends[-1] :]:
+            await self._drop(names[ends[-1] :])
+
+    async def _take_over(self, foreign: Foreign, code: bytes, fuel_limit: Fuel) -> None:
+        transactions = await trio.to_thread.run_sync(
+            run_foreign, self._replica, self._workers, foreign, code, fuel_limit, limiter=self._limiter
+        )
+        self._mempool.remove(transactions)
+        progress = CandidateProgress(foreign.candidate, foreign.header.height, ChainStage.ENACTED)
+        self._progress.collated(transactions, progress)
+        self._unproved.append((self._view.height, progress))
+        self.adopted += 1
+        self._log.info("candidate.adopted", candidate=foreign.candidate.hex(), height=foreign.header.height)
+
+    def _request(self, peer: Peer, candidate: Hash) -> bool:
+        return self._send(peer, PovRequest(candidate=candidate))
+
+    async def _settle(self, seen: Height, enacted: Sequence[Hash], height: Height) -> None:
+        """Own candidates up to chain height `height` were enacted, by the relay state at `seen`."""
         await trio.to_thread.run_sync(self._replica.settle, height, limiter=self._limiter)
-        for candidate in progress.enacted:
+        for candidate in enacted:
             flight = self._flights.popleft()
             self._mempool.done(flight.transactions)
             flight.progress.stage = ChainStage.ENACTED
-            self._unproved.append((view.height, flight.progress))
+            self._unproved.append((seen, flight.progress))
             self.enacted += 1
             self._log.info(
                 "candidate.enacted",
@@ -279,10 +332,10 @@ class Collator:
                 transactions=len(flight.transactions),
             )
 
-    async def _drop(self, progress: Progress) -> None:
+    async def _drop(self, lost: Sequence[Hash]) -> None:
         """Lost candidates' transactions wait again, in front and in their order."""
         await trio.to_thread.run_sync(self._replica.drop, limiter=self._limiter)
-        for candidate in reversed(progress.lost):
+        for candidate in reversed(lost):
             flight = self._flights.pop()
             self._mempool.give_back(flight.transactions)
             self._progress.accepted(flight.transactions)
@@ -314,7 +367,9 @@ class Collator:
         if not chosen and not plan.inbox:
             return False
         try:
-            header, pov = await trio.to_thread.run_sync(self._run_plan, plan, limiter=self._limiter)
+            header, pov = await trio.to_thread.run_sync(
+                run_plan, self._replica, self._workers, plan, limiter=self._limiter
+            )
         except InvalidBlock as error:
             self._failed(plan, chosen, view.height, str(error))
             return True
@@ -335,14 +390,6 @@ class Collator:
         )
         self._offer(flight, flight.offer)
         return True
-
-    def _run_plan(self, plan: CollationPlan) -> tuple[CandidateHeader, bytes]:
-        """In a thread: run the block, make a durable candidate of it. Raises InvalidBlock, LocalFault."""
-        with self._replica.snapshot() as nodes:
-            ran = self._workers.execute_recording(plan.call, plan.tip.state_root, nodes)
-        header, pov = finish_candidate(plan, ran.outcome, ran.update.root, ran.witness)
-        self._replica.append(header, pov, ran.update)
-        return header, pov
 
     def _failed(
         self, plan: CollationPlan, chosen: list[ChainTransaction], height: Height, reason: str

@@ -28,6 +28,7 @@ from node.collator import Collator
 from node.validation import Validation
 
 COLLATOR = 9
+SECOND = 10
 DOMAIN = agora.domain("market")
 OWN = InstanceEndpoint(module=assets.module_id(), chain=1)
 
@@ -89,6 +90,7 @@ class World:
         self.stores = [MemoryPovs() for _ in range(4)]
         self.validators = [self._validator(index, index in broken) for index in range(4)]
         self.collator = self.make_collator()
+        self.second: Collator | None = None
         self.nonces = [0] * len(USERS)
 
     def _validator(self, index: int, broken: bool) -> Validation:
@@ -109,14 +111,14 @@ class World:
             view=self.network.view,
         )
 
-    def make_collator(self) -> Collator:
+    def make_collator(self, peer: int = COLLATOR) -> Collator:
         return Collator(
             chain=1,
             entries=self.network.genesis.chains[0].entries,
             validators=4,
             workers=self.pool,
-            path=self.path / "chain-1",
-            send=lambda peer, message: self.send(COLLATOR, peer, message),
+            path=self.path / f"chain-of-{peer}",
+            send=lambda receiver, message: self.send(peer, receiver, message),
             view=self.network.view,
         )
 
@@ -132,7 +134,7 @@ class World:
             return False
         self.sent.append((sender, receiver, message))
         wire = encode_candidate_message(message)
-        machine = self.collator if receiver == COLLATOR else self.validators[receiver]
+        machine = {COLLATOR: self.collator, SECOND: self.second}.get(receiver) or self.validators[receiver]
         self.post(lambda: machine.receive(sender, decode_candidate_message(wire)))
         return True
 
@@ -158,7 +160,7 @@ class World:
 
     @asynccontextmanager
     async def running(self, *, collating: bool = True):
-        with trio.fail_after(60):
+        with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.pump)
                 for each in self.validators:
@@ -174,10 +176,13 @@ class World:
         return self.validators[leader].includable(self.network.view, 16)
 
     def block(self, raws=(), *, leader: int = 0, empty: bool = False):
-        result = self.network.block(raws, [] if empty else self.includable(leader))
+        inclusions = [] if empty else self.includable(leader)
+        result = self.network.block(raws, inclusions)
+        enacted = [each for each in inclusions if each.header.hash in result.enacted]
         for each in self.validators:
             each.advance(self.network.view)
-        self.collator.advance(self.network.view)
+        for each in filter(None, (self.collator, self.second)):
+            each.advance(self.network.view, enacted)
         return result
 
     @property

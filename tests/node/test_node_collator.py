@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import trio
-from candidate_world import COLLATOR, OWN, World, make_network, until
+from candidate_world import COLLATOR, OWN, SECOND, World, make_network, until
 from relay_fakes import USERS
 
 from consensus.candidates.receipts import CandidateOffer
@@ -124,7 +124,7 @@ def test_candidates_that_nobody_hears_of_time_out_and_are_rebuilt(pool, tmp_path
             view = network.view
             lost = world.collator._pipeline.advance(view.chain(1), view.height + window, window)
             assert len(lost.lost) == 1
-            await world.collator._drop(lost)
+            await world.collator._drop(lost.lost)
             world.lose = lambda *_: False
             await enact_all(world)
             assert stages(world, raws) == {ChainStage.FINAL}
@@ -315,3 +315,54 @@ def test_a_copy_of_another_chain_or_an_unknown_head_stops_collation(network, poo
     network.genesis = replace(network.genesis, chains=(replace(network.genesis.chains[0], entries=()),))
     with pytest.raises(UserError, match="another chain"):
         world.make_collator()
+
+
+def test_a_second_collator_follows_and_takes_over(network, pool, tmp_path) -> None:
+    """It takes over what the first had enacted, its inbox included, then builds on it; the first follows."""
+    world = World(network, pool, tmp_path)
+    holder = USERS[3].public
+
+    async def main() -> None:
+        world.second = world.make_collator(SECOND)
+        async with world.running() as nursery:
+            nursery.start_soon(world.second.run)
+            first = [world.signed(0, agora.Export(holder=holder, amount=7)), *world.transfers(2)]
+            await world.collator.submit(first)
+            await enact_all(world)
+            # of the enclave's answer, both may have made the very same candidate
+            await until(lambda: world.second.adopted + world.second.enacted == 2)
+            await until(lambda: not world.second.problem and world.collator.enacted >= 1)
+            assert world.second.state(agora.export_key(0)) == world.collator.state(agora.export_key(0))
+            second = world.transfers(2)
+            await world.second.submit(second)
+            await until(world.includable)
+            world.block()
+            await until(lambda: world.collator.state(b"") == world.second.state(b""))
+            await world.collator.submit(world.transfers(1))
+            await enact_all(world)
+            assert stages(world, [*first, *second]) == {ChainStage.FINAL}
+            assert world.account(1).balance == 10**9 + 5
+
+    trio.run(main)
+
+
+def test_of_two_that_build_on_one_head_the_loser_rebuilds(network, pool, tmp_path) -> None:
+    world = World(network, pool, tmp_path)
+
+    async def main() -> None:
+        world.second = world.make_collator(SECOND)
+        async with world.running() as nursery:
+            nursery.start_soon(world.second.run)
+            mine = world.transfers(1)
+            other = [world.signed(2, agora.Transfer(to=USERS[1].public, amount=1))]
+            await world.collator.submit(mine)
+            await world.second.submit(other)
+            await until(lambda: all(each.executed == 2 for each in world.validators))
+            for _ in range(8):
+                world.block()
+                await trio.sleep(0.05)
+            await until(lambda: world.account(1).balance == 10**9 + 2)
+            assert world.collator.lost + world.second.lost == 1
+            assert world.collator.adopted == world.second.adopted == 1
+
+    trio.run(main)
