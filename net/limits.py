@@ -2,7 +2,7 @@
 
 Memory per authenticated peer is at most the sum of `LaneLimit.queue_bytes` (outgoing; a broadcast frame is
 one object in all queues) plus the sum of `LaneLimit.frame_bytes` (incoming frames being put together) plus
-about 0.4 MiB of buffers: by default 60 + 29 MiB, if the peer is as bad as it can be. Per
+about 0.4 MiB of buffers: by default 60 + 31 MiB, if the peer is as bad as it can be. Per
 unauthenticated connection a socket, a task and less than 400 bytes of what it sent.
 """
 
@@ -31,8 +31,8 @@ DEFAULT_LANES: Final[Mapping[Lane, LaneLimit]] = MappingProxyType(
         # A slow peer may lag by some views of votes; beyond that it is better reconnected and resynchronised.
         Lane.CONSENSUS: LaneLimit(frame_bytes=4 * MIB, queue_bytes=8 * MIB, queue_frames=16_384),
         Lane.BLOCKS: LaneLimit(frame_bytes=8 * MIB, queue_bytes=16 * MIB, queue_frames=1_024),
-        Lane.CANDIDATES: LaneLimit(frame_bytes=8 * MIB, queue_bytes=16 * MIB, queue_frames=4_096),
-        Lane.TRANSACTIONS: LaneLimit(frame_bytes=1 * MIB, queue_bytes=4 * MIB, queue_frames=32_768),
+        Lane.CANDIDATES: LaneLimit(frame_bytes=9 * MIB, queue_bytes=16 * MIB, queue_frames=4_096),
+        Lane.TRANSACTIONS: LaneLimit(frame_bytes=2 * MIB, queue_bytes=4 * MIB, queue_frames=32_768),
         Lane.BULK: LaneLimit(frame_bytes=8 * MIB, queue_bytes=16 * MIB, queue_frames=256),
     }
 )
