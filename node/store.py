@@ -12,7 +12,7 @@ version leaves the retention window; nothing is ever searched for garbage.
     heights   block hash           → u64 height
     receipts  u64 height           → encoded StoredReceipts
     places    transaction hash     → u64 height
-    povs      candidate hash       → PoV bytes
+    povs      candidate hash       → encoded CandidateOffer
     pov_ages  u64 height ‖ hash    → nothing                    PoVs in the order in which they may go
     meta      name                 → value
 """
@@ -170,7 +170,7 @@ class Store:
             self._prune(txn, batch[-1].height)
 
     def put_pov(self, candidate: Hash, pov: bytes, height: Height) -> None:
-        """Keep an attested candidate's PoV; it goes `POV_RETENTION` blocks after `height`."""
+        """Keep an attested candidate, header and PoV; it goes `POV_RETENTION` blocks after `height`."""
         with self._writing() as txn:
             txn.put(candidate, pov, db=self._db["povs"])
             txn.put(_HEIGHT.pack(height) + candidate, b"", db=self._db["pov_ages"])
@@ -297,7 +297,7 @@ class Store:
         return None if raw is None else Height(_HEIGHT.unpack(raw)[0])
 
     def pov(self, candidate: Hash) -> bytes | None:
-        """An attested candidate's PoV."""
+        """An attested candidate, header and PoV, as an encoded CandidateOffer."""
         return self._get("povs", candidate)
 
     def chain(self, first: int, last: int) -> Chain:

@@ -215,9 +215,15 @@ class Validation:
 
     async def _keep(self, candidate: Hash, task: CandidateTask, limiter: trio.CapacityLimiter) -> None:
         """Make what will be attested durable: who restarts still serves it."""
-        offer = CandidateOffer(header=task.header, pov=task.pov)
-        raw = await trio.to_thread.run_sync(encode_candidate_message, offer, limiter=limiter)
-        await self._store.put_povs([(candidate, raw, self._height)])
+
+        def encoded() -> bytes | None:
+            if self._store.pov(candidate) is not None:
+                return None  # attested before a restart
+            return encode_candidate_message(CandidateOffer(header=task.header, pov=task.pov))
+
+        raw = await trio.to_thread.run_sync(encoded, limiter=limiter)
+        if raw is not None:
+            await self._store.put_povs([(candidate, raw, self._height)])
 
     async def _run_server(self) -> None:
         """Answer requests for candidates that only the store still has, one after the other."""
