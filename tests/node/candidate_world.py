@@ -77,7 +77,9 @@ class BrokenWorkers:
 class World:
     """`hold` says which messages (sender, receiver, message) are lost; `change` rewrites them."""
 
-    def __init__(self, network: Network, pool, path: Path, *, broken: Sequence[int] = ()) -> None:
+    def __init__(
+        self, network: Network, pool, path: Path, *, broken: Sequence[int] = (), stores=None
+    ) -> None:
         self.network = network
         self.pool = pool
         self.path = path
@@ -87,7 +89,7 @@ class World:
         self.change: Callable = lambda sender, receiver, message: message
         self.blamed: list[tuple[int, int, str]] = []
         self.sent: list = []
-        self.stores = [MemoryPovs() for _ in range(4)]
+        self.stores = stores or [MemoryPovs() for _ in range(4)]
         self.validators = [self._validator(index, index in broken) for index in range(4)]
         self.collator = self.make_collator()
         self.second: Collator | None = None

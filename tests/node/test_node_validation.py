@@ -18,6 +18,7 @@ from consensus.primitives.errors import LocalFault
 from consensus.primitives.guest import Outgoing
 from enclaves.pool import WorkerPool
 from node import validation
+from node.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,8 @@ def test_a_full_disk_abstains_before_it_promises(network, pool, tmp_path) -> Non
 
 
 def test_what_memory_forgot_the_store_serves(network, pool, tmp_path) -> None:
-    world = World(network, pool, tmp_path)
+    stores = [Store(tmp_path / f"store-{index}", sync=False) for index in range(4)]
+    world = World(network, pool, tmp_path, stores=stores)
 
     async def main() -> None:
         async with world.running():
@@ -174,6 +176,8 @@ def test_what_memory_forgot_the_store_serves(network, pool, tmp_path) -> None:
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
+    for each in stores:
+        each.close()
 
 
 def test_a_pov_of_another_candidate_is_blamed_on_its_sender(network, pool, tmp_path) -> None:
