@@ -31,6 +31,7 @@ from consensus.relay.transactions import (
 INLINE_CHECKS: Final = 4  # signatures checked in the loop; a thread pays from half a millisecond of work
 CHECK_SLICE: Final = 64  # signatures a thread checks before others get their turn
 REPLACE_PERCENT: Final = 110  # of the old max_fee, to take over a nonce
+PAYLOAD_OVERHEAD_BYTES: Final = 16  # what a payload adds to a single transaction, at most
 
 AccountOf = Callable[[PublicKey], AccountRecord]
 
@@ -146,6 +147,10 @@ class Mempool:
 
     def _refusal(self, checked: CheckedTransaction, account: AccountRecord) -> str | None:
         body = checked.body
+        if checked.weight > self._parameters.max_block_weight:
+            return f"it weighs {checked.weight}, but a block at most {self._parameters.max_block_weight}"
+        if len(checked.raw) + PAYLOAD_OVERHEAD_BYTES > self._parameters.max_block_bytes:
+            return f"it has {len(checked.raw)} bytes, too many for a block"
         if body.nonce < account.nonce:
             return f"nonce {body.nonce} is used up: the account's next nonce is {account.nonce}"
         if body.nonce >= account.nonce + self.limits.per_account:
@@ -164,6 +169,8 @@ class Mempool:
                     f"nonce {body.nonce} is taken by {held.hash.hex()}: replacing it takes a max_fee of"
                     f" {-(-held.body.max_fee * REPLACE_PERCENT // 100)}"
                 )
+            if self.bytes + len(checked.raw) - len(held.raw) > self.limits.bytes:
+                return "the mempool is full: try again later"
             return None
         return self._make_room(len(checked.raw), len(queue))
 
