@@ -5,7 +5,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from consensus.agreement.messages import MAX_BLOCK_BYTES
 from consensus.agreement.statements import STATEMENT_WINDOW
+from consensus.candidates.receipts import MAX_POV_BYTES
 from consensus.primitives.codec import U8, U16, U32, U64, MaxLength
 from consensus.primitives.guest import MAX_KEY_BYTES, MAX_VALUE_BYTES, Policy
 from consensus.primitives.ids import Amount, Fuel
@@ -60,6 +62,10 @@ class Parameters:
             raise ValueError("burn_share_ppb is a fraction: at most 1000000000")
         if self.max_module_bytes > MAX_CODE_BYTES:
             raise ValueError(f"max_module_bytes is at most {MAX_CODE_BYTES}")
+        if self.max_block_bytes > MAX_BLOCK_BYTES:
+            raise ValueError(f"max_block_bytes is at most {MAX_BLOCK_BYTES}, what a proposal can carry")
+        if self.max_pov_bytes > MAX_POV_BYTES:
+            raise ValueError(f"max_pov_bytes is at most {MAX_POV_BYTES}, what an offer can carry")
         for name in ("window", "max_block_bytes", "max_block_weight", "relay_parent_window", "lane_messages"):
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} must not be zero")
