@@ -25,6 +25,7 @@ from net.lanes import Lane
 from net.transport import Transport
 
 SMALL_PROPOSAL_BYTES: Final = 32 * 1024  # with a larger body, a proposal takes the lane of bodies
+LARGE_PROPOSAL_BYTES: Final = 1024 * 1024  # so does one with so much support: many views failed before it
 BATCH_BYTES: Final = 256 * 1024
 BATCH_TRANSACTIONS: Final = 512
 MAX_BATCH_TRANSACTIONS: Final = 4_096
@@ -138,11 +139,13 @@ class Router:
         """To one peer."""
         identity = self._identities.get(peer)
         if identity is not None:
-            self._bound_transport.send(identity, _lane_of(message), encode_message(message))
+            frame = encode_message(message)
+            self._bound_transport.send(identity, _lane_of(message, len(frame)), frame)
 
     def broadcast(self, message: Message) -> None:
         """To everybody who is connected."""
-        self._bound_transport.broadcast(_lane_of(message), encode_message(message))
+        frame = encode_message(message)
+        self._bound_transport.broadcast(_lane_of(message, len(frame)), frame)
 
     def serve_chain(self, request: ServeChain) -> None:
         """Queue an answer from the store; a peer that is not served asks again."""
@@ -204,7 +207,7 @@ class Router:
             chain, frame = await trio.to_thread.run_sync(answer, request, limiter=limiter)
             identity = self._identities.get(request.peer)
             if identity is not None:
-                self._bound_transport.send(identity, _lane_of(chain), frame)
+                self._bound_transport.send(identity, _lane_of(chain, len(frame)), frame)
 
     # --- peers
 
@@ -235,8 +238,10 @@ class Router:
         return self._inbox
 
 
-def _lane_of(message: Message) -> Lane:
+def _lane_of(message: Message, size: int) -> Lane:
     if isinstance(message, Chain):
+        return Lane.BLOCKS
+    if isinstance(message, Proposal) and size > LARGE_PROPOSAL_BYTES:
         return Lane.BLOCKS
     if isinstance(message, Proposal) and message.payload is not None:
         return Lane.CONSENSUS if len(message.payload) <= SMALL_PROPOSAL_BYTES else Lane.BLOCKS

@@ -8,13 +8,14 @@ broken plug-in breaks itself alone.
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 import click
 
 from consensus.primitives.errors import PhalanxError, UserError
 from node.cli.output import DONE, FAILED, INTERRUPTED, USAGE, Output
+from node.version import program_version
 
 ENTRY_POINT_GROUP: Final = "phalanx.commands"
 _OWN: Final = {
@@ -108,14 +109,6 @@ def _broken(plug_in: EntryPoint, reason: str) -> click.Command:
         short_help="(can not be loaded)",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
-
-
-def program_version() -> str:
-    """The installed version, or `unknown` in a bare source tree."""
-    try:
-        return version("phalanx")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @click.command(cls=PhalanxGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,126 @@
+"""What a node finds when it starts: its journal, its place in the set, the block it continues from."""
+
+from structlog.typing import FilteringBoundLogger
+
+from consensus.agreement.config import Parameters
+from consensus.agreement.journal_records import JournalRecord, decode_record
+from consensus.agreement.messages import block_hash, genesis_header
+from consensus.agreement.signing_rules import SigningGate
+from consensus.agreement.validators import ValidatorSet
+from consensus.primitives.errors import DecodeError, LocalFault, UserError
+from consensus.primitives.ids import Hash, ValidatorIndex
+from consensus.relay.genesis import Genesis
+from consensus.relay.ledger import Ledger
+from consensus.relay.registry import Registry
+from net.identity import PeerId
+from node.api import Role
+from node.config import NodeConfig
+from node.executor import Executed
+from node.journal import Journal, Origin, open_journal
+from node.keys import NodeKeys
+from node.mempool import MempoolLimits
+from node.setup import journal_path
+from node.store import Store
+from node.validator_set import FIRST_EPOCH
+
+
+def open_signing_journal(
+    config: NodeConfig, log: FilteringBoundLogger
+) -> tuple[Journal, tuple[JournalRecord, ...] | None]:
+    """The journal and what it held; None for the records when what was signed before is not known.
+
+    Raises UserError if the operator's policy is to refuse amnesia.
+    """
+    journal, replay = open_journal(journal_path(config), sync=config.journal.sync == "fsync")
+    if replay.dropped_bytes:
+        log.warning("journal.torn_tail_dropped", bytes=replay.dropped_bytes)
+    if replay.loss or (replay.origin is Origin.RECREATED and not replay.records):
+        loss = replay.loss or f"{journal.path} replaces a journal that was lost"
+        if config.consensus.amnesia == "refuse":
+            journal.close()
+            raise UserError(
+                f"{loss}: this validator must not sign. Bring back the lost file if you can; on a test"
+                ' network set consensus.amnesia = "probe" and start again'
+            )
+        log.error("journal.lost", reason=loss, policy="probe")
+        return journal, None
+    try:
+        return journal, tuple(decode_record(each) for each in replay.records)
+    except DecodeError as error:
+        journal.close()
+        raise LocalFault(
+            f"{journal.path} holds a record that this version can not read ({error}):"
+            " run the version that wrote it"
+        ) from None
+
+
+def start(genesis: Genesis, genesis_hash: Hash, validators: ValidatorSet, store: Store) -> Executed:
+    """Where execution continues: the store's highest block, or genesis."""
+    height = store.height()
+    held = store.block(height) if height else None
+    if held is not None:
+        header, root = held.header, held.post_root
+    else:
+        header = genesis_header(
+            chain_id_hash=genesis_hash,
+            epoch=FIRST_EPOCH,
+            time_ms=genesis.time_ms,
+            validators_hash=validators.validators_hash,
+        )
+        root = store.genesis_root()
+    waiting = Registry(Ledger(store, root)).lanes.deliveries_waiting()
+    return Executed(hash=block_hash(header), header=header, post_root=root, calls_waiting=waiting)
+
+
+def own_index(config: NodeConfig, genesis: Genesis, keys: NodeKeys) -> ValidatorIndex | None:
+    """This validator's place in the set; None for an observer. Raises UserError if genesis disagrees."""
+    if config.role is not Role.VALIDATOR or keys.consensus is None:
+        return None
+    public = keys.consensus.header.public
+    for index, each in enumerate(genesis.validators):
+        if each.consensus_key == public:
+            if each.identity_key != keys.identity.header.public:
+                raise UserError(
+                    f"genesis names another identity key for {each.name}: use the identity.key made with this"
+                    " consensus.key"
+                )
+            return ValidatorIndex(index)
+    raise UserError(
+        f"the consensus key {public.hex()[:16]}… is not in the genesis: have it added before the network"
+        ' starts, or write role = "full"'
+    )
+
+
+def gate(own: ValidatorIndex | None, genesis_hash: Hash, keys: NodeKeys) -> SigningGate | None:
+    """The choke point in front of the key; None for an observer, which never signs."""
+    if own is None or keys.consensus is None:
+        return None
+    sign = keys.consensus.signing_key.sign
+    return SigningGate(index=own, chain_id_hash=genesis_hash, epoch=FIRST_EPOCH, sign=sign)
+
+
+def agreement_parameters(genesis: Genesis) -> Parameters:
+    """The genesis parameters that agreement needs."""
+    parameters = genesis.parameters
+    return Parameters(
+        precision_ms=parameters.precision_ms,
+        message_delay_ms=parameters.message_delay_ms,
+        max_block_bytes=parameters.max_block_bytes,
+        idle_interval_ms=parameters.idle_interval_ms,
+    )
+
+
+def mempool_limits(config: NodeConfig) -> MempoolLimits:
+    """The operator's bounds of the mempool."""
+    pool = config.mempool
+    return MempoolLimits(
+        transactions=pool.max_transactions, bytes=pool.max_bytes, per_account=pool.max_per_account
+    )
+
+
+def known_peers(config: NodeConfig, genesis: Genesis) -> frozenset[PeerId]:
+    """Validators of the genesis, and whoever the operator lists."""
+    return frozenset(
+        [PeerId(each.identity_key) for each in genesis.validators]
+        + [PeerId(each.identity) for each in config.network.peers]
+    )
