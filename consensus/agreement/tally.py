@@ -188,15 +188,20 @@ class Tally:
         )
 
     def assemble_fallback(self, block: Hash) -> Certificate | None:
-        """Fallback, if a quorum notarised `block` or fell back to it, and justifiably so."""
+        """Fallback, if a quorum notarised `block` or fell back to it, and justifiably so.
+
+        Votes whose reason relied on another first vote of an equivocator than the one that counts here are
+        left out, so that one such vote can not spoil the rest.
+        """
         fallen = self.nfall.get(block)
         if not fallen or self._validators.mode is Mode.OFF:
             return None
         support = {signer for signer, voted in self.first.items() if voted == block}
-        if self._validators.weight(support | set(fallen)) < self._validators.stake.quorum:
-            return None
         declared = any(aux != ZERO_HASH for aux in fallen.values())
         if declared and not enough(support, self.view, self._validators, faulted=self.fault is not None):
+            fallen = {signer: aux for signer, aux in fallen.items() if aux == ZERO_HASH}
+            declared = False
+        if self._validators.weight(support | set(fallen)) < self._validators.stake.quorum:
             return None
         groups = []
         if support:
@@ -210,32 +215,38 @@ class Tally:
         )
 
     def assemble_skip(self) -> Certificate | None:
-        """SkipCert, if a quorum skipped or fell back to it, and justifiably so."""
+        """SkipCert, if a quorum skipped or fell back to it, and justifiably so; as in `assemble_fallback`."""
         if not self.sfall and self.support_stake.get(SKIP_BLOCK, 0) < self._validators.stake.quorum:
             return None
         skippers = {signer for signer, voted in self.first.items() if voted == SKIP_BLOCK}
         if self._validators.weight(skippers | set(self.sfall)) < self._validators.stake.quorum:
             return None
-        fallen = sorted(set(self.sfall.values()))
-        groups = []
         strict = self._validators.mode is Mode.STRICT
+        sfall = {
+            signer: block for signer, block in self.sfall.items() if not strict or self._may_leave(block)
+        }
+        if self._validators.weight(skippers | set(sfall)) < self._validators.stake.quorum:
+            return None
+        fallen = sorted(set(sfall.values()))
+        groups = []
         if strict and fallen:
-            for block in fallen:
-                against = {signer for signer, voted in self.first.items() if voted != block}
-                if not enough(against, self.view, self._validators, faulted=self.fault is not None):
-                    return None
             only = fallen[0] if len(fallen) == 1 else None  # its own supporters are no conflict
             groups = [self._notarize_group(block) for block in self.supported() if block != only]
         if skippers:
             sigs = self._sigs((int(Kind.SKIP), ZERO_HASH, ZERO_HASH), skippers)
             groups.append(self._group(Kind.SKIP, ZERO_HASH, ZERO_HASH, sigs))
         for block in fallen:
-            voters = {signer for signer, other in self.sfall.items() if other == block}
+            voters = {signer for signer, other in sfall.items() if other == block}
             sigs = self._sigs((int(Kind.SFALL), block, ZERO_HASH), voters)
             groups.append(self._group(Kind.SFALL, block, ZERO_HASH, sigs))
         return self._certificate(
             CertificateType.SKIP, ZERO_HASH, groups, fault=self.fault if strict and fallen else None
         )
+
+    def _may_leave(self, block: Hash) -> bool:
+        """Whether the first votes that count justify SFALL(`block`)."""
+        against = {signer for signer, voted in self.first.items() if voted != block}
+        return enough(against, self.view, self._validators, faulted=self.fault is not None)
 
     def justification(self) -> Justification:
         """All first votes that are held, with sigLs and the LeaderFault: the reason for a fallback vote."""
