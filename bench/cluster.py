@@ -43,8 +43,8 @@ class NodeProcess:
     @property
     def pid(self) -> int | None:
         """The process, if it is there."""
-        if self._child is not None:
-            self._child.poll()  # reaps it, so that a dead child does not look alive
+        if self._child is not None and self._child.poll() is None:
+            return self._child.pid
         try:
             pid = int((self.home.directory / PID_FILE).read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()

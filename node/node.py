@@ -330,7 +330,7 @@ class Node:
         chain = self._config.collator.chain_id
         if chain > len(genesis.chains):
             raise UserError(
-                f"collator.chain: genesis has chains 1 to {len(genesis.chains)}, not {chain}; a chain that was"
+                f"collator.chain: genesis has chains 1 to {len(genesis.chains)}, not {chain}; one that was"
                 " registered by transaction can not be collated yet"
             )
         return Collator(
