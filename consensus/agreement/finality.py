@@ -75,19 +75,20 @@ def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers
         )
         r.handed_out.append(block)
     r.tip, r.tip_hash = blocks[-1].header, blocks[-1].hash
-    keep = {block.hash for block in r.handed_out}
-    stale = [
-        block.hash
-        for block in r.blocks.values()
-        if block.header.view <= r.final_view
-        and block.header.height <= r.tip.height
-        and block.hash not in keep
-    ]
-    for each in stale:
-        del r.blocks[each]
+    _forget_stale(r)
     for block in blocks:
-        r.blocks.setdefault(block.hash, block)
+        r.blocks[block.hash] = block
     r.dirty.update(r.views)
+
+
+def _forget_stale(r: Replica) -> None:
+    """Drop what lost to finality, whatever height it claims, once no final block is missing any more."""
+    caught_up = r.tip_hash == r.final_hash
+    keep = {block.hash for block in r.handed_out}
+    for block in list(r.blocks.values()):
+        overtaken = caught_up or block.header.height <= r.tip.height
+        if overtaken and block.header.view <= r.final_view and block.hash not in keep:
+            del r.blocks[block.hash]
 
 
 def on_persisted(r: Replica, height: Height) -> None:

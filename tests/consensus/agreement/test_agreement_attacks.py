@@ -7,6 +7,7 @@ from agreement_loopback import CHAIN, GENESIS_MS, Net, fake_sign, make_genesis
 from consensus.agreement.certificates import pack_group
 from consensus.agreement.events import PeerUp, Received
 from consensus.agreement.messages import (
+    Certificate,
     Header,
     Justification,
     Kind,
@@ -114,3 +115,39 @@ def test_an_unjustified_fallback_vote_does_not_spoil_the_others():
             net.nodes[index].give(Received(leader, message))
     net.drop = lambda source, target, m: False
     net.run_to(2, *honest)
+
+
+def test_blocks_of_impossible_heights_are_forgotten_once_their_view_is_final():
+    net, leader, honest = without_the_leader([1] * 4)
+    views = [view for view in range(1, 30) if net.config.validators.leader(view) == leader]
+    for view in views:
+        proposal = proposal_of(net, view, b"x", height=1_000_000 + view)
+        net.run(lambda view=view: net.nodes[honest[0]].engine.cur_view >= view)
+        for index in honest:
+            net.nodes[index].give(Received(leader, proposal))
+    net.run(lambda: net.nodes[honest[0]].engine.final_view > views[-1])
+    wait(net, 10_000)
+    held = net.nodes[honest[0]].engine._replica.blocks.values()
+    assert not [each.header.height for each in held if each.header.height > 1_000_000]
+
+
+def test_a_header_without_its_body_is_not_asked_for_once_the_chain_brought_it():
+    """The leader shows one node a bare header; the node gets the body with a piece of the final chain."""
+    net = Net([1] * 4)
+    leader = int(net.config.validators.leader(1))
+    victim = (leader + 1) % 4
+    net.drop = lambda source, target, m: (
+        target == victim and (net.now_us < 2_000_000 or (isinstance(m, Proposal) and m.header.view < 100))
+    )
+    net.start()
+    net.run(lambda: net.now_us >= 1_100_000)
+    proposal = next(
+        m for _, m in net.wire if isinstance(m, Proposal) and m.header.view == 1 and m.payload is not None
+    )
+    final = next(m for _, m in net.wire if isinstance(m, Certificate) and m.view == 1 and m.ctype == 4)
+    for message in (replace(proposal, payload=None, vote=None), final):
+        net.nodes[victim].give(Received(leader, message))
+    net.run_to(400)
+    wait(net, 50_000)
+    pulls = net.nodes[victim].engine._replica.pulls
+    assert ("block", 0, block_hash(proposal.header)) not in pulls
