@@ -152,11 +152,12 @@ def on_get_chain(r: Replica, peer: Peer, request: GetChain) -> None:
 
 
 def on_not_found(r: Replica, peer: Peer, answer: NotFound) -> None:
-    """Ask the next ones soon. Whoever has no final block by hash has it in its store: ask for the chain."""
+    """Ask the next ones sooner. Whoever has no final block by hash has it in its store: ask for the chain."""
     request = r.pulls.get(("block", 0, answer.key))
     if request is None:
         return
-    request.due_us = min(request.due_us, r.now.mono_us + r.pacemaker.patience_us)
+    sooner_us = r.pacemaker.patience_us << min(request.attempt, 8)
+    request.due_us = min(request.due_us, r.now.mono_us + sooner_us)
     state = r.peers.get(peer)
     if request.final and state is not None:
         state.final_height = max(state.final_height, r.tip.height + 1)

@@ -8,10 +8,12 @@ from consensus.agreement.certificates import pack_group
 from consensus.agreement.events import PeerUp, Received
 from consensus.agreement.messages import (
     Certificate,
+    GetBlock,
     Header,
     Justification,
     Kind,
     LeaderSignature,
+    NotFound,
     Proposal,
     Vote,
     block_hash,
@@ -129,6 +131,18 @@ def test_blocks_of_impossible_heights_are_forgotten_once_their_view_is_final():
     wait(net, 10_000)
     held = net.nodes[honest[0]].engine._replica.blocks.values()
     assert not [each.header.height for each in held if each.header.height > 1_000_000]
+
+
+def test_a_withheld_body_is_asked_for_ever_more_rarely():
+    """Though everybody answers at once that he does not have it."""
+    net, leader, honest = without_the_leader([1] * 4)
+    block = hash_tagged(b"test/block", b"withheld")
+    net.drop = lambda source, target, m: not isinstance(m, GetBlock | NotFound)
+    for index in honest:
+        net.nodes[index].give(Received(leader, vote_of(net, leader, Kind.NOTARIZE, 1, block)))
+    wait(net, 3_000_000)
+    asked = [m for source, m in net.wire if source == honest[0] and isinstance(m, GetBlock)]
+    assert 2 <= len(asked) <= 30
 
 
 def test_a_header_without_its_body_is_not_asked_for_once_the_chain_brought_it():
