@@ -21,6 +21,7 @@ from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import ZERO_HASH, Hash, View
 
 VIEWS_BEYOND: Final = 2  # of the highest certificate among a quorum of replies
+AGAIN_US: Final = 1_000_000  # how long answers to a probe are waited for
 
 
 def begin(r: Replica, nonce: Hash) -> None:
@@ -29,8 +30,16 @@ def begin(r: Replica, nonce: Hash) -> None:
         return
     r.flush_journal(r.gate.lose_memory(nonce))
     sig = r.gate.sign_exempt(Kind.AMNESIA_PROBE, View(0), nonce, ZERO_HASH)
-    r.probe = Probe(nonce=nonce, signature=sig)
-    r.effects.append(Broadcast(probe_message(r, r.probe)))
+    r.probe = Probe(nonce=nonce, signature=sig, again_us=0)
+    ask(r)
+
+
+def ask(r: Replica) -> None:
+    """Send the probe, if there is one and it is time; a probe or its answer may be lost."""
+    probe = r.probe
+    if probe is not None and r.now.mono_us >= probe.again_us:
+        probe.again_us = r.now.mono_us + AGAIN_US
+        r.effects.append(Broadcast(probe_message(r, probe)))
 
 
 def probe_message(r: Replica, probe: Probe) -> AmnesiaProbe:
@@ -44,10 +53,10 @@ def on_probe(r: Replica, peer: Peer, probe: AmnesiaProbe) -> None:
     """Remember to answer, as soon as we hold a certificate high enough. Raises PeerFault if it is forged."""
     if probe.epoch != r.config.epoch or r.gate is None or probe.signer >= len(r.validators):
         return
+    if int(peer) != probe.signer:
+        return  # an old probe that somebody repeats must not take the place of the signer's own
     if not r.check(probe.signer, Kind.AMNESIA_PROBE, 0, probe.nonce, ZERO_HASH, probe.sig):
-        if int(peer) == probe.signer:
-            raise PeerFault("an amnesia probe with a bad signature")
-        return
+        raise PeerFault("an amnesia probe with a bad signature")
     r.pending_probes[probe.signer] = (peer, probe.nonce)
 
 

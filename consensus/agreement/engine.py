@@ -281,6 +281,7 @@ class Engine:
             if not r.dirty:
                 break
         amnesia.answer_probes(r)
+        amnesia.ask(r)
         finality.request_chain(r)
         if r.pulls:
             pulling.pump(r)
@@ -293,6 +294,8 @@ class Engine:
             due = min(due, request.due_us)
         if r.chain_request is not None:
             due = min(due, r.chain_request.due_us)
+        if r.probe is not None:
+            due = min(due, r.probe.again_us)
         for view, state in r.views.items():
             if view <= r.cur_view:
                 wait = voting.waits_until_us(r, view, state)

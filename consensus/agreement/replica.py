@@ -109,6 +109,7 @@ class Probe:
 
     nonce: Hash
     signature: Signature
+    again_us: int  # when to ask again those who have not answered
     replies: dict[int, View] = field(default_factory=dict)
 
 

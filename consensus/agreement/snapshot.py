@@ -110,4 +110,4 @@ def _view(state: ViewState) -> list[Any]:
 
 
 def _probe(probe: Probe) -> list[Any]:
-    return [probe.nonce, sorted(probe.replies.items())]
+    return [probe.nonce, probe.again_us, sorted(probe.replies.items())]

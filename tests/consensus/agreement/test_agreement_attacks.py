@@ -7,6 +7,7 @@ from agreement_loopback import CHAIN, GENESIS_MS, Net, fake_sign, make_genesis
 from consensus.agreement.certificates import pack_group
 from consensus.agreement.events import PeerUp, Received
 from consensus.agreement.messages import (
+    AmnesiaProbe,
     Certificate,
     GetBlock,
     Header,
@@ -165,3 +166,14 @@ def test_a_header_without_its_body_is_not_asked_for_once_the_chain_brought_it():
     wait(net, 50_000)
     pulls = net.nodes[victim].engine._replica.pulls
     assert ("block", 0, block_hash(proposal.header)) not in pulls
+
+
+def test_a_lost_probe_is_asked_again():
+    net = Net([1] * 4).start()
+    net.run_to(3)
+    net.kill(3)
+    net.run_to(6, 0, 1, 2)
+    net.drop = lambda source, target, m: isinstance(m, AmnesiaProbe) and net.now_us < until
+    until = net.now_us + 500_000
+    net.nodes[3].boot(journal=False)
+    net.run(lambda: not net.nodes[3].engine._replica.gate.amnesic, limit_us=5_000_000)
