@@ -296,15 +296,22 @@ def verify_justification(
     groups = _unpack(reason.groups, len(validators))
     support: set[int] = set()
     against: set[int] = set()
+    proposed: list[Hash] = []
     for (voted, other, aux), sigs in groups.items():
         if aux != ZERO_HASH or voted not in (Kind.NOTARIZE, Kind.SKIP):
             raise PeerFault("a justification holds first votes only")
         if (voted == Kind.SKIP) != (other == ZERO_HASH):
             raise PeerFault("a justification with a malformed vote")
+        if not (support | against).isdisjoint(sigs):
+            raise PeerFault("a justification that counts a validator twice")
+        if voted == Kind.NOTARIZE:
+            proposed.append(other)
         if voted == Kind.NOTARIZE and other == block:
             support |= set(sigs)
         else:
             against |= set(sigs)
+    if proposed != [each.block for each in reason.leader_sigs]:
+        raise PeerFault("a justification needs one leader signature for each block")
     if required:
         relevant = against if kind == Kind.SFALL else support
         if not enough(relevant, view, validators, faulted=reason.fault is not None):
@@ -312,7 +319,5 @@ def verify_justification(
     if reason.fault is not None:
         check_leader_fault(reason.fault, view, validators, check)
     leader_sigs = _check_leader_sigs(reason.leader_sigs, view, validators, check)
-    if any(voted == Kind.NOTARIZE and other not in leader_sigs for voted, other, _ in groups):
-        raise PeerFault("a justification without a leader signature for each block")
     _check_signatures(groups, view, check)
     return groups, leader_sigs

@@ -199,24 +199,28 @@ def check_vote(r: Replica, vote: Vote) -> CheckedReason | None:
 
 def _count_checked(r: Replica, state: ViewState, vote: Vote, reason: CheckedReason | None) -> None:
     if vote.leader_sig is not None:
-        note_leader_sig(r, state, vote.block, vote.leader_sig)
+        note_leader_sig(r, state, vote.block, vote.leader_sig, needed=True)
     if reason is not None:
         groups, leader_sigs = reason
-        for block, sig in leader_sigs.items():
-            note_leader_sig(r, state, block, sig)
         for key, sigs in groups.items():
             for signer, sig in sigs.items():
                 count(r, state, ValidatorIndex(signer), key, sig)
+            if key[0] == Kind.NOTARIZE:
+                held = any(key in state.tally.held[signer] for signer in sigs)
+                note_leader_sig(r, state, key[1], leader_sigs[key[1]], needed=held)
         if vote.justification is not None and vote.justification.fault is not None:
             learn_fault(r, state, vote.justification.fault)
     count(r, state, vote.signer, (vote.kind, vote.block, vote.aux), vote.sig)
-    if vote.kind != Kind.SKIP and state.tally.fault is None and vote.block not in r.blocks:
+    proposed = vote.block in state.tally.leader_sigs  # whoever invents a block has nothing fetched
+    if proposed and state.tally.fault is None and vote.block not in r.blocks:
         pulling.need_block(r, vote.block, vote.view)
 
 
-def note_leader_sig(r: Replica, state: ViewState, block: Hash, sig: Signature) -> None:
+def note_leader_sig(
+    r: Replica, state: ViewState, block: Hash, sig: Signature, *, needed: bool = False
+) -> None:
     """Keep a verified sigL; two of a view are a LeaderFault."""
-    if state.tally.add_leader_sig(block, sig):
+    if state.tally.add_leader_sig(block, sig, needed=needed):
         fault_found(r, state)
 
 

@@ -119,7 +119,7 @@ def on_payload(r: Replica, built: PayloadBuilt) -> None:
     r.blocks[block] = held
     state = r.view(built.view)
     state.proposals.insert(0, block)
-    state.tally.add_leader_sig(block, record.sig)
+    state.tally.add_leader_sig(block, record.sig, needed=True)
     if built.view == r.cur_view:
         observe_proposal(r)
     r.flush_journal(*block_records(held), record)

@@ -78,7 +78,7 @@ def _load_block(r: Replica, record: BlockRecord) -> None:
     r.blocks[block] = Block(block, header, record.leader_sig, record.payload, journaled=True)
     if header.view > r.final_view:
         state = r.view(header.view)
-        note_leader_sig(r, state, block, record.leader_sig)
+        note_leader_sig(r, state, block, record.leader_sig, needed=True)
         if block not in state.proposals:
             state.proposals.append(block)
 
@@ -102,7 +102,7 @@ def _load_certificate(r: Replica, certificate: Certificate) -> None:
 def _load_reason(r: Replica, record: ReasonRecord) -> None:
     state = r.view(record.view)
     for each in record.reason.leader_sigs:
-        note_leader_sig(r, state, each.block, each.sig)
+        note_leader_sig(r, state, each.block, each.sig, needed=True)
     for group in record.reason.groups:
         for signer, sig in signers_of(group, len(r.validators)).items():
             count(r, state, ValidatorIndex(signer), (group.kind, group.block, group.aux), sig)

@@ -124,10 +124,14 @@ class Tally:
             return self.nfall.setdefault(block, {}).setdefault(signer, aux) == aux
         return True
 
-    def add_leader_sig(self, block: Hash, sig: Signature) -> bool:
-        """Note a verified PROPOSE signature; True if it completes a LeaderFault."""
-        if block in self.leader_sigs or len(self.leader_sigs) >= MAX_STATEMENTS * len(self._validators):
-            return False  # every vote that `held` has room for has room for its sigL here
+    def add_leader_sig(self, block: Hash, sig: Signature, *, needed: bool = False) -> bool:
+        """Note a verified PROPOSE signature; True if it completes a LeaderFault.
+
+        After two, which prove the fault, only those are kept that are `needed`, because a vote that is held
+        or the own block is worth nothing without: so there are as few of them as of votes.
+        """
+        if block in self.leader_sigs or (self.fault is not None and not needed):
+            return False
         self.leader_sigs[block] = sig
         if self.fault is not None or len(self.leader_sigs) < 2:
             return False

@@ -5,7 +5,7 @@ from dataclasses import replace
 from agreement_loopback import CHAIN, GENESIS_MS, Net, fake_sign, make_genesis
 
 from consensus.agreement.certificates import pack_group
-from consensus.agreement.events import PeerUp, Received
+from consensus.agreement.events import PeerMisbehaved, PeerUp, Received
 from consensus.agreement.messages import (
     AmnesiaProbe,
     Certificate,
@@ -134,6 +134,19 @@ def test_blocks_of_impossible_heights_are_forgotten_once_their_view_is_final():
     assert not [each.header.height for each in held if each.header.height > 1_000_000]
 
 
+def test_votes_for_invented_blocks_have_nothing_fetched():
+    net, leader, honest = without_the_leader([1] * 4)
+    for view in range(1, 9):
+        for number in range(12):
+            block = hash_tagged(b"test/block", bytes([view, number]))
+            kind = Kind.FINALIZE if number % 2 else Kind.NFALL
+            for index in honest:
+                net.nodes[index].give(Received(leader, vote_of(net, leader, kind, view, block)))
+    assert not any(net.nodes[index].engine._replica.pulls for index in honest)
+    wait(net, 100_000)
+    assert not any(isinstance(m, GetBlock) for _, m in net.wire)
+
+
 def test_a_withheld_body_is_asked_for_ever_more_rarely():
     """Though everybody answers at once that he does not have it."""
     net, leader, honest = without_the_leader([1] * 4)
@@ -166,6 +179,35 @@ def test_a_header_without_its_body_is_not_asked_for_once_the_chain_brought_it():
     wait(net, 50_000)
     pulls = net.nodes[victim].engine._replica.pulls
     assert ("block", 0, block_hash(proposal.header)) not in pulls
+
+
+def test_a_flood_of_proposals_leaves_honest_reasons_whole():
+    """The leader signs a hundred blocks in one view; what the others then send each other stays valid."""
+    net, leader, honest = without_the_leader([1] * 4)
+    first = proposal_of(net, 1, b"first")
+    for index in honest[:2]:
+        net.nodes[index].give(Received(leader, first))
+    flooded = net.nodes[honest[2]]
+    for number in range(100):
+        flooded.give(Received(leader, proposal_of(net, 1, b"block %d" % number)))
+    net.run_to(2, *honest)
+    reasons = [m.justification for source, m in net.wire if source == honest[2] and isinstance(m, Vote)]
+    assert any(reasons)
+    assert not any(net.nodes[index].faults for index in honest)
+
+
+def test_a_signer_counts_once_in_a_reason():
+    """Otherwise one vote of an equivocator costs as many signature checks as it likes."""
+    net, leader, honest = without_the_leader([1] * 4)
+    blocks = [hash_tagged(b"test/block", bytes([number])) for number in range(40)]
+    reason = reason_of(net, 1, [(leader, Kind.NOTARIZE, block) for block in blocks])
+    vote = vote_of(net, leader, Kind.NFALL, 1, NOWHERE, ZERO_HASH, reason)
+    node = net.nodes[honest[0]]
+    checked = []
+    node.engine._replica.check._verify = lambda *each: checked.append(each) or True
+    node.give(Received(leader, vote))
+    assert [type(each) for each in node.faults] == [PeerMisbehaved]
+    assert len(checked) <= 1
 
 
 def test_a_lost_probe_is_asked_again():
