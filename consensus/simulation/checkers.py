@@ -104,11 +104,11 @@ class Checkers:
         if self._was_seen(certificate):
             return
         fault = self._rules.certificate_fault(certificate)
-        if fault is not None:
+        if fault is not None:  # the holder acts on it all the same, so it counts below
             self._violated("I5", node, f"an invalid certificate of view {certificate.view}: {fault}")
-            return
-        for group in certificate.groups:
-            self._check_signers(node, certificate.view, group, leaves=False)
+        else:
+            for group in certificate.groups:
+                self._check_signers(node, certificate.view, group, leaves=False)
         record = self._views.setdefault(certificate.view, ViewRecord())
         if certificate.ctype == CertificateType.SKIP:
             record.skipped = True
@@ -149,6 +149,10 @@ class Checkers:
     def accused(self, node: int, signer: int, how: str) -> None:
         """An honest node accuses `signer` wrongly (the second half of I8)."""
         self._violated("I8", node, f"accuses {signer} {how}")
+
+    def raised(self, node: int, what: str) -> None:
+        """An honest node's engine raised, though `handle` is total."""
+        self._violated("TOTAL", node, what)
 
     def liveness(self, heights: Iterable[tuple[int, int]], target: int, why: str) -> None:
         """The run is over: every (node, final height) given must have reached the target."""
@@ -194,7 +198,7 @@ class Checkers:
     def _check_signers(self, node: int, view: View, group: Group, *, leaves: bool) -> None:
         """Every honest signature in a group must have left its signer (I5), or `leaves` it right now (I6)."""
         vote = (group.kind, group.block, group.aux)
-        for signer, sig in zip(self._rules.signers(group), group.sigs, strict=True):
+        for signer, sig in zip(self._rules.signers(group), group.sigs, strict=False):
             if signer not in self._honest or vote in self._wire.get((signer, view), ()):
                 continue
             if signer != node:

@@ -73,6 +73,9 @@ class Observer(Protocol):
     def misbehaved(self, node: int, accusation: PeerMisbehaved) -> None:
         """The engine wants a peer disconnected."""
 
+    def raised(self, node: int, error: Exception) -> None:
+        """The engine raised, and its process is gone."""
+
 
 @dataclass(slots=True)
 class NodeCounters:
@@ -187,7 +190,13 @@ class Node:
         if engine is None:
             return
         self.counters.turns += 1
-        effects = engine.handle(event, self._now())
+        try:
+            effects = engine.handle(event, self._now())
+        except Exception as error:  # the engine is total: whatever it raises is a finding, not a failed run
+            self.engine = self._application = None
+            self.incarnation += 1
+            self._observer.raised(self.index, error)
+            return
         if effects:
             self._observer.held(self.index, effects)
             self._carry_out(effects)

@@ -107,7 +107,7 @@ class Rulebook:
             return "the certificate is for another block"
         return self.certificate_fault(certificate)
 
-    def signed(self, signer: int, kind: int, view: View, block: Hash, aux: Hash, sig: Signature) -> bool:  # noqa: PLR0917
+    def signed(self, signer: int, kind: int, view: View, block: Hash, aux: Hash, sig: Signature) -> bool:
         """Whether `sig` is the validator's signature on this vote or proposal."""
         message = sign_bytes(self.chain_id_hash, kind, self.epoch, view, block, aux)
         return self._verify(self.validators.keys[signer], message, sig)

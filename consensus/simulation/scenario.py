@@ -84,6 +84,8 @@ def draw(seed: int, *, validators: int, target: int, mode: Mode, behaviours: tup
     stakes = _stakes(random, validators)
     bound_us = random.choice((1, 5, 20, 50)) * MILLISECOND_US
     gst_us = bound_us * random.choice((0, 0, 20, 60, 150))
+    if validators == 1:  # it waits for nobody: time must pass by execution, and not much of it
+        bound_us, gst_us = MILLISECOND_US, 0
     byzantine, dead, amnesic = _faulty(random, stakes, behaviours)
     horizon_us = max(gst_us, 30 * bound_us)
     crashes = [Crash(node=node, at_us=random.randrange(horizon_us), back_us=None) for node in dead] + [
@@ -108,7 +110,7 @@ def draw(seed: int, *, validators: int, target: int, mode: Mode, behaviours: tup
             for _ in range(validators)
         ),
         application=ApplicationPlan(
-            execution_us=random.choice((0, 1_000, 10_000)),
+            execution_us=random.choice((0, 1_000, 10_000)) if validators > 1 else 1_000,
             idle_us=idle_ms * MILLISECOND_US,
             persist_us=random.choice((1_000, 100_000)),
         ),

@@ -221,6 +221,10 @@ class World:
         if accusation.peer in self.honest:
             self.checkers.accused(node, accusation.peer, f"of {accusation.reason!r}, though it is honest")
 
+    def raised(self, node: int, error: Exception) -> None:
+        """An honest engine raised: no input may make it."""
+        self.checkers.raised(node, f"{type(error).__name__}: {error}")
+
     def count(self, what: str, by: int = 1) -> None:
         """Count something that happened."""
         self.counters[what] = self.counters.get(what, 0) + by
@@ -382,4 +386,7 @@ class _Nobody:
         """Nothing to check."""
 
     def misbehaved(self, node: int, accusation: PeerMisbehaved) -> None:
+        """Nothing to check."""
+
+    def raised(self, node: int, error: Exception) -> None:
         """Nothing to check."""

@@ -14,7 +14,12 @@ BLOCK = Hash(bytes([7]) * 32)
 
 def skip(view: int) -> SignedRecord:
     return SignedRecord(
-        kind=int(Kind.SKIP), epoch=EPOCH, view=View(view), block=ZERO_HASH, aux=ZERO_HASH, sig=Signature(bytes(64))
+        kind=int(Kind.SKIP),
+        epoch=EPOCH,
+        view=View(view),
+        block=ZERO_HASH,
+        aux=ZERO_HASH,
+        sig=Signature(bytes(64)),
     )
 
 
