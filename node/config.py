@@ -207,17 +207,15 @@ class MempoolConfig(_Section):
 
 
 class RetentionConfig(_Section):
-    """How much history is kept, in relay blocks; 0 keeps everything."""
+    """How much history is kept, in relay blocks; blocks, proofs and receipts themselves are never dropped."""
 
-    blocks: Annotated[int, Field(ge=0)] = 0
-    states: Annotated[int, Field(ge=0)] = 256
+    states: Annotated[int, Field(ge=0)] = 256  # versions of the state; 0 keeps all
 
 
 class WorkerConfig(_Section):
     """Disposable processes that run guests."""
 
     guests: Annotated[int, Field(ge=1, le=64)] = 1
-    max_mib: Annotated[int, Field(ge=64, le=64 * 1024)] = 512
 
 
 class NodeConfig(_Section):

@@ -67,8 +67,7 @@ max_bytes = 67108864
 max_per_account = 10000
 
 [retention]
-blocks = 0    # relay blocks kept with their receipts; 0 keeps all
-states = 256  # newest relay states whose nodes are kept
+states = 256  # newest relay states that stay readable; 0 keeps all. Blocks and receipts are always kept
 
 [workers]
 guests = 1  # processes that run Wasm; each is disposable

@@ -1,6 +1,7 @@
 """The journal: what must be durable before a signature leaves (CONSENSUS.md section 13.1).
 
-A file of 512-byte sectors. The first is the header; after it come groups, one per commit:
+A file of 512-byte sectors. The first is the header; after it come groups, one per commit (a rewritten file
+begins with as many as its content needs: the rename makes them one unit):
 
     magic 4 | length u32 | sequence u64 | checksum 16 | records, each u32 length + bytes | zeros to the sector
 
@@ -21,7 +22,7 @@ import errno
 import os
 import secrets
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -108,14 +109,14 @@ class Journal:
         self._check()
         salt = secrets.token_bytes(16)
         try:
-            size = _write_new_file(self.path, salt, self._origin, records)
+            size, groups = _write_new_file(self.path, salt, self._origin, records)
             descriptor = _open_for_append(self.path)
         except OSError as error:
             raise self._failed(error) from None
         os.close(self._descriptor)
         self._descriptor = descriptor
         self._salt = salt
-        self._sequence = 1 if records else 0
+        self._sequence = groups
         self.size_bytes = size
 
     def close(self) -> None:
@@ -258,6 +259,21 @@ def _encode_group(salt: bytes, sequence: int, records: Sequence[bytes]) -> bytes
     return (head + body).ljust(_padded(len(head) + len(body)), b"\x00")
 
 
+def _in_groups(records: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The records in order, as few at a time as a group holds."""
+    group: list[bytes] = []
+    size = 0
+    for record in records:
+        needed = _LENGTH.size + len(record)
+        if group and size + needed > MAX_GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(record)
+        size += needed
+    if group:
+        yield group
+
+
 def _group_checksum(salt: bytes, sequence: int, body: bytes) -> bytes:
     return hash_tagged(b"phalanx/journal/group/1", salt, sequence.to_bytes(8, "big"), body)[:16]
 
@@ -274,22 +290,25 @@ def _open_for_append(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
 
 
-def _write_new_file(path: Path, salt: bytes, origin: Origin, records: Sequence[bytes]) -> int:
-    """Write, sync and rename into place; the directory is synced too. Returns the size in bytes."""
+def _write_new_file(path: Path, salt: bytes, origin: Origin, records: Sequence[bytes]) -> tuple[int, int]:
+    """Write, sync and rename into place; the directory is synced too. Returns (bytes, groups) of the file."""
     header = _HEADER.pack(_FILE_MAGIC, origin, salt, _header_checksum(origin, salt))
-    content = header.ljust(SECTOR_BYTES, b"\x00")
-    if records:
-        content += _encode_group(salt, 0, records)
+    size, groups = SECTOR_BYTES, 0
     temporary = path.with_name(path.name + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        _write_all(descriptor, content)
+        _write_all(descriptor, header.ljust(SECTOR_BYTES, b"\x00"))
+        for some in _in_groups(records):
+            group = _encode_group(salt, groups, some)
+            _write_all(descriptor, group)
+            size += len(group)
+            groups += 1
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     temporary.rename(path)
     _sync_directory(path.parent)
-    return len(content)
+    return size, groups
 
 
 def _put_aside(path: Path) -> Path:

@@ -247,8 +247,10 @@ class Node:
                 await nursery.start(self._run_transport)
                 for service in services:
                     nursery.start_soon(service, self.answers)
-        except trio.Cancelled:
-            await self._leave()
+        except BaseExceptionGroup as ending:  # a nursery wraps even a mere cancellation
+            _, failures = ending.split(trio.Cancelled)
+            if failures is None:
+                await self._leave()
             raise
 
     async def _run_transport(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

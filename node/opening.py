@@ -1,9 +1,11 @@
 """What a node finds when it starts: its journal, its place in the set, the block it continues from."""
 
+from collections.abc import Sequence
+
 from structlog.typing import FilteringBoundLogger
 
 from consensus.agreement.config import Parameters
-from consensus.agreement.journal_records import JournalRecord, decode_record
+from consensus.agreement.journal_records import AmnesiaRecord, BarRecord, JournalRecord, decode_record
 from consensus.agreement.messages import block_hash, genesis_header
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
@@ -27,31 +29,41 @@ from node.validator_set import FIRST_EPOCH
 def open_signing_journal(
     config: NodeConfig, log: FilteringBoundLogger
 ) -> tuple[Journal, tuple[JournalRecord, ...] | None]:
-    """The journal and what it held; None for the records when what was signed before is not known.
+    """The journal and what it held; None for the records of a journal that was lost.
 
-    Raises UserError if the operator's policy is to refuse amnesia.
+    Raises UserError if what was signed before is not known and the operator's policy is to refuse amnesia,
+    LocalFault if the disk refuses or the records are of another version.
     """
     journal, replay = open_journal(journal_path(config), sync=config.journal.sync == "fsync")
     if replay.dropped_bytes:
         log.warning("journal.torn_tail_dropped", bytes=replay.dropped_bytes)
-    if replay.loss or (replay.origin is Origin.RECREATED and not replay.records):
-        loss = replay.loss or f"{journal.path} replaces a journal that was lost"
-        if config.consensus.amnesia == "refuse":
-            journal.close()
-            raise UserError(
-                f"{loss}: this validator must not sign. Bring back the lost file if you can; on a test"
-                ' network set consensus.amnesia = "probe" and start again'
-            )
-        log.error("journal.lost", reason=loss, policy="probe")
-        return journal, None
     try:
-        return journal, tuple(decode_record(each) for each in replay.records)
+        records = tuple(decode_record(each) for each in replay.records)
     except DecodeError as error:
         journal.close()
         raise LocalFault(
             f"{journal.path} holds a record that this version can not read ({error}):"
             " run the version that wrote it"
         ) from None
+    empty = replay.origin is Origin.RECREATED and not records
+    if not (replay.loss or empty or _is_amnesic(records)):
+        return journal, records
+    loss = replay.loss or f"{journal.path} replaces a journal that was lost"
+    if config.consensus.amnesia == "refuse":
+        journal.close()
+        raise UserError(
+            f"{loss}: this validator must not sign. Only the very newest journal may be brought back, never a"
+            " backup of it: an old one makes this key sign twice. To have the other validators say from where"
+            ' it may vote, set consensus.amnesia = "probe" and start again'
+        )
+    log.error("journal.lost", reason=loss, policy="probe")
+    return journal, records or None
+
+
+def _is_amnesic(records: Sequence[JournalRecord]) -> bool:
+    """Whether a probe began and no bar was learnt yet: a crash between the two settles nothing."""
+    marks = [each for each in records if isinstance(each, AmnesiaRecord | BarRecord)]
+    return bool(marks) and isinstance(marks[-1], AmnesiaRecord)
 
 
 def start(genesis: Genesis, genesis_hash: Hash, validators: ValidatorSet, store: Store) -> Executed:

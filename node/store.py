@@ -114,11 +114,15 @@ class Store:
     """The open database. Reads are quick and may come from any thread; writes are one at a time."""
 
     def __init__(self, path: Path, *, retention: int = STATE_RETENTION, sync: bool = True) -> None:
-        """Open or make the database in the directory `path`. Raises LocalFault if that fails."""
-        path.mkdir(parents=True, exist_ok=True)
+        """Open or make the database in the directory `path`. Raises LocalFault if that fails.
+
+        `retention`: versions of the state to keep behind the newest, `STATE_RETENTION` or the operator's; 0
+        keeps all.
+        """
         self.path = path
         self.retention = retention
         try:
+            path.mkdir(parents=True, exist_ok=True)
             self._env = lmdb.open(
                 str(path),
                 map_size=MAP_BYTES,
@@ -129,7 +133,7 @@ class Store:
                 max_spare_txns=4,
             )
             self._db: dict[str, Any] = {name: self._env.open_db(name.encode("ascii")) for name in _DATABASES}
-        except lmdb.Error as error:
+        except (lmdb.Error, OSError) as error:
             raise LocalFault(f"the store {path} can not be opened ({error})") from None
         self._limiter = trio.CapacityLimiter(1)
 
@@ -212,7 +216,7 @@ class Store:
     def _prune(self, txn: Any, newest: int) -> None:
         """Take away versions that have left the window, oldest first."""
         (pruned,) = _HEIGHT.unpack(txn.get(b"pruned", db=self._db["meta"]))
-        last = min(newest - self.retention, pruned + PRUNE_PER_BATCH)
+        last = min(newest - self.retention, pruned + PRUNE_PER_BATCH) if self.retention else pruned
         for height in range(pruned + 1, last + 1):
             stale = txn.pop(_HEIGHT.pack(height), db=self._db["stale"])
             self._drop_nodes(txn, stale or b"")
@@ -342,7 +346,10 @@ class _Writing:
         self._txn: Any = None
 
     def __enter__(self) -> Any:
-        self._txn = self._env.begin(write=True)
+        try:
+            self._txn = self._env.begin(write=True)
+        except lmdb.Error as failure:
+            raise _fault(self._path, failure) from None
         return self._txn
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

@@ -61,7 +61,7 @@ def test_a_name_is_all_that_must_be_said():
         ('name = "a"\njournal.sync = "never"', "journal.sync", "'fsync' or 'os'"),
         ('name = "a"\nconsensus.amnesia = "forget"', "consensus.amnesia", "'probe' or 'refuse'"),
         ('name = "a"\nconsensus.timers = "moon"', "consensus.timers", "'lan' or 'wan'"),
-        ('name = "a"\nretention.blocks = -1', "retention.blocks", "greater"),
+        ('name = "a"\nretention.states = -1', "retention.states", "greater"),
         ('name = "a"\npaths.data = ""', "paths.data", "path"),
         ('name = "a"\nhome = "/"', "home", "remove it"),
         ("name = [", "broken TOML", "line 1"),
