@@ -124,7 +124,10 @@ class Engine:
             gate.restore(restored.records)
         final = restored.final
         if final.view > gate.floor.view:
-            gate.raise_floor(view=final.view, height=final.height, block=self._replica.tip_hash)
+            # The proof may hold an own vote that the store knows and the journal lost: see `_start`.
+            self._replica.note(
+                gate.raise_floor(view=final.view, height=final.height, block=self._replica.tip_hash)
+            )
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """One turn: take the event in, run the rules until they rest, return what the world must do.
@@ -245,6 +248,8 @@ class Engine:
             raise RuntimeError("an engine is started once")
         self._restored = None
         r.started = True
+        if r.unjournaled and r.gate is not None and not r.gate.amnesic:
+            r.flush_journal()  # the floor is durable before any certificate with an own vote leaves
         restart.load(r, restored.records or ())
         enter(r, restart.first_view(r))
         r.dirty.update(r.views)

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from consensus.agreement.config import Restored
 from consensus.agreement.engine import Engine
-from consensus.agreement.events import Append, Broadcast, Instant, PeerMisbehaved, Received, Start
+from consensus.agreement.events import (
+    Append,
+    Broadcast,
+    Instant,
+    Peer,
+    PeerMisbehaved,
+    PeerUp,
+    Received,
+    Send,
+    Start,
+)
 from consensus.agreement.journal_records import BarRecord, SignedRecord, decode_record, encode_record
 from consensus.agreement.messages import Kind, Proposal, Vote, decode_message, encode_message
 from consensus.agreement.signing_rules import SigningGate
@@ -159,3 +169,19 @@ def test_a_stripped_attachment_does_not_shadow_the_real_vote():
     before = engine.state_digest()
     assert not any(isinstance(e, PeerMisbehaved) for e in engine.handle(Received(1, real), net.instant()))
     assert engine.state_digest() != before
+
+
+def test_the_floor_of_the_store_is_journaled_before_anything_leaves():
+    """The store's proof may hold an own vote that the journal lost; losing both must not free it."""
+    net = Net([1] * 4).start()
+    net.run_to(3)
+    newest = net.nodes[0].chain[-1]
+    config = make_config([1] * 4)
+    gate = SigningGate(index=0, chain_id_hash=CHAIN, epoch=1, sign=fake_sign(0))
+    engine = Engine(config, gate, Restored(final=newest.header, proof=newest.proof, records=()))
+    engine.handle(PeerUp(Peer(1)), net.instant())
+    effects = engine.handle(Start(NONCE), net.instant())
+    assert isinstance(effects[0], Append)
+    assert any(isinstance(effect, Send) for effect in effects[1:])
+    _, again, _ = boot(effects[0].records)
+    assert again.refusal(Kind.SKIP, newest.header.view, ZERO_HASH) is not None
