@@ -92,7 +92,7 @@ async def prepare(cluster: Cluster, *, batch: int = 5, window: int = 20) -> Acti
 
 async def _relay_account(cluster: Cluster, key: SigningKey, genesis_hash: Hash) -> RelayAccount:
     report = await cluster.clients[0].account(key.public)
-    return RelayAccount(key, genesis_hash, report.nonce)
+    return RelayAccount(key, genesis_hash, report.pending_nonce)
 
 
 async def _chain_source(cluster: Cluster) -> Iterator[bytes]:

@@ -219,6 +219,6 @@ async def _load(cluster: Cluster, genesis: Genesis) -> Load:
     for index in range(LOAD_ACCOUNTS):
         key = plan.bench_key(index)
         report = await cluster.clients[0].account(key.public)
-        accounts.append(RelayAccount(key, genesis.hash, report.nonce))
+        accounts.append(RelayAccount(key, genesis.hash, report.pending_nonce))
     clients = [cluster.clients[index] for index in cluster.validators]
     return Load(clients, relay_transfers(accounts), batch=LOAD_BATCH, window=LOAD_WINDOW)

@@ -50,7 +50,7 @@ class NodeProcess:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        return pid if os.fsencode(self.home.directory) in command else None
+        return pid if os.fsencode(self.home.directory) in command.split(b"\0") else None
 
     @property
     def running(self) -> bool:

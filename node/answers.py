@@ -276,6 +276,7 @@ class Answers:
             account=account,
             balance=Amount(record.balance),
             nonce=Nonce(record.nonce),
+            pending_nonce=Nonce(self._mempool.next_nonce(account, record.nonce)),
             height=self._chain.executed_height,
         )
 

@@ -134,11 +134,15 @@ class TransactionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountReport:
-    """An account in the newest final executed state."""
+    """An account in the newest final executed state.
+
+    pending_nonce: for the next transaction: the nonce after those that wait in this node's mempool.
+    """
 
     account: PublicKey
     balance: Amount
     nonce: Nonce
+    pending_nonce: Nonce
     height: Height
 
 

@@ -227,6 +227,13 @@ class Mempool:
                 break
         return chosen
 
+    def next_nonce(self, sender: PublicKey, first: int) -> int:
+        """The lowest nonce from `first`, the account's next, that no waiting transaction has."""
+        queue = self._accounts.get(sender, {})
+        while first in queue:
+            first += 1
+        return first
+
     def advance(
         self, transactions: Iterable[CheckedTransaction], next_nonce: Callable[[PublicKey], int]
     ) -> None:

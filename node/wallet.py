@@ -29,10 +29,10 @@ class Wallet:
 
     @classmethod
     async def connect(cls, client: RpcClient, key: SigningKey, *, max_fee: Amount = DEFAULT_MAX_FEE) -> Self:
-        """A wallet with the network and the next nonce as `client`'s node knows them in final state."""
+        """A wallet with the network and the next nonce that `client`'s node knows, its mempool counted in."""
         status = await client.status()
         account = await client.account(key.public)
-        return cls(key, status.genesis_hash, account.nonce, max_fee=max_fee)
+        return cls(key, status.genesis_hash, account.pending_nonce, max_fee=max_fee)
 
     def sign(self, action: Action) -> bytes:
         """The wire bytes of the account's next transaction; takes its nonce."""

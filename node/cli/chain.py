@@ -260,10 +260,10 @@ def _send(output: Output, submission: Submission, number: ChainId, action: agora
         document["receipt"] = to_json(report)
         rows += [("stage", report.stage), ("chain height", report.height)]
         if report.error:
-            rows.append(("error", report.error))
+            document["error"] = report.error
     output.result(document, table(rows))
     if report is not None and report.error:
-        raise click.exceptions.Exit(1)
+        raise UserError(report.error)
 
 
 async def _watch(

@@ -99,6 +99,9 @@ def deploy(
         wait=wait,
         timeout_s=timeout_s,
     )
+    deployed = ask(submission.url, lambda client: client.enclaves())
+    if admitted.module_id in [each.module for each in deployed]:
+        raise UserError(f"{file}: is deployed already, as {admitted.module_id.hex()}; nothing was sent")
     submit(
         output,
         submission,

@@ -18,6 +18,7 @@ from node.cli.output import DONE, FAILED, INTERRUPTED, USAGE, Output
 from node.version import program_version
 
 ENTRY_POINT_GROUP: Final = "phalanx.commands"
+INTERRUPTION: Final = "interrupted"
 _OWN: Final = {
     "init": ("node.cli.init", "init"),
     "genesis": ("node.cli.genesis", "genesis"),
@@ -56,12 +57,15 @@ class PhalanxGroup(click.Group):
             code = super().main(args, **options)
             return code if isinstance(code, int) else DONE
         except click.UsageError as error:
+            output.json |= "--json" in args  # the command line was not read to its end
+            output.failure_document(error.format_message())
             error.show()
             return USAGE
         except click.ClickException as error:
             output.failure(error.format_message())
             return FAILED
         except click.Abort:
+            output.failure_document(INTERRUPTION)
             return INTERRUPTED
         except BrokenPipeError:
             sys.stdout = None  # the reader left: there is nobody to tell
@@ -81,6 +85,7 @@ class PhalanxGroup(click.Group):
         while isinstance(leaf, BaseExceptionGroup):
             leaf = leaf.exceptions[0]
         if isinstance(leaf, KeyboardInterrupt):
+            output.failure_document(INTERRUPTION)
             return INTERRUPTED
         output.failure(str(leaf))
         return FAILED

@@ -18,13 +18,19 @@ INTERRUPTED: Final = 130
 
 
 class Output:
-    """Where one command's words go. `json` is set by its `--json` option."""
+    """Where one command's words go. `json` is set by its `--json` option.
+
+    A command that fails with an answer, such as the receipt of a failed transaction, prints the answer with
+    the sentence under `error` and then raises it: there is one document all the same.
+    """
 
     def __init__(self) -> None:
         self.json = False
+        self._answered = False
 
     def result(self, document: Any, text: str) -> None:
         """The answer: `document` under --json, `text` for people."""
+        self._answered = True
         click.echo(json.dumps(document, indent=2) if self.json else text)
 
     def progress(self, line: str) -> None:
@@ -33,9 +39,14 @@ class Output:
 
     def failure(self, sentence: str) -> None:
         """Why it was refused or failed, and what to do."""
-        if self.json:
-            click.echo(json.dumps({"error": sentence}))
+        self.failure_document(sentence)
         click.echo(f"phalanx: {sentence}", err=True)
+
+    def failure_document(self, sentence: str) -> None:
+        """The document of a failure under --json, unless there was an answer."""
+        if self.json and not self._answered:
+            self._answered = True
+            click.echo(json.dumps({"error": sentence}))
 
 
 def json_option(command: F) -> F:

@@ -1,6 +1,7 @@
 """`phalanx query`: accounts, state, receipts, blocks, validators."""
 
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -9,10 +10,12 @@ from node.api import StateReport
 from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.submit import receipt_rows
-from node.cli.verify import genesis_option, verify_state
+from node.cli.verify import genesis_option, verify_receipt, verify_state
 from node.client import ask
 from node.rpc.json_form import to_json
 from node.rpc.parameters import state_key
+
+ACCOUNT_PATH: Final = "account/"
 
 
 class HashType(click.ParamType[Hash]):
@@ -61,15 +64,26 @@ def account(output: Output, *, account: str, rpc: str | None, keys_dir: Path | N
 @click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
 @genesis_option
 @rpc_option
+@keys_option
 @json_option
 @pass_output
-def state(output: Output, *, path: str, prove: bool, genesis: Path | None, rpc: str | None) -> None:
+def state(
+    output: Output,
+    *,
+    path: str,
+    prove: bool,
+    genesis: Path | None,
+    rpc: str | None,
+    keys_dir: Path | None,
+) -> None:
     """Show the leaf at PATH of the relay state.
 
-    PATH is account/KEY, chain/ID, head/ID, module/HASH, instance/HASH/ID, last-block, parameters, supply,
-    NAMESPACE:HEX, or a tree key of 64 hex digits.
+    PATH is account/KEY (a public key, key name or key file), chain/ID, head/ID, module/HASH,
+    instance/HASH/ID, last-block, parameters, supply, NAMESPACE:HEX, or a tree key of 64 hex digits.
     """
     hexadecimal = len(path) == 64 and all(each in "0123456789abcdef" for each in path)
+    if path.startswith(ACCOUNT_PATH):
+        path = ACCOUNT_PATH + find_account(path.removeprefix(ACCOUNT_PATH), keys_dir).hex()
     key = Hash(bytes.fromhex(path)) if hexadecimal else state_key(path)
     report = ask(rpc_url(rpc), lambda client: client.state(key, prove=prove))
     verified = verify_state(report, key, genesis) if prove else None
@@ -90,11 +104,12 @@ def say_state(output: Output, report: StateReport, verified: str | None) -> None
 
 @query.command(epilog=example("phalanx query receipt 5f3c… --prove"))
 @click.argument("transaction", type=HashType())
-@click.option("--prove", is_flag=True, help="Also fetch the receipt's self-contained proof.")
+@click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
+@genesis_option
 @rpc_option
 @json_option
 @pass_output
-def receipt(output: Output, *, transaction: Hash, prove: bool, rpc: str | None) -> None:
+def receipt(output: Output, *, transaction: Hash, prove: bool, genesis: Path | None, rpc: str | None) -> None:
     """Show how far a transaction has come and what became of it."""
     url = rpc_url(rpc)
     report = ask(url, lambda client: client.receipt(transaction))
@@ -102,8 +117,8 @@ def receipt(output: Output, *, transaction: Hash, prove: bool, rpc: str | None) 
     rows = [("transaction", transaction.hex()), *receipt_rows(report)]
     if prove:
         proof = ask(url, lambda client: client.receipt_proof(transaction))
-        document["proof"] = proof.hex()
-        rows.append(("proof", f"{len(proof)} bytes; --json prints it"))
+        rows.append(("proof", verify_receipt(proof, transaction, genesis)))
+        document |= {"proof": proof.hex(), "verified": True}
     output.result(document, table(rows))
 
 

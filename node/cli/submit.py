@@ -13,7 +13,7 @@ from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Amount
 from consensus.relay.receipts import Code
 from consensus.relay.transactions import Action, transaction_hash
-from node.api import Stage, TransactionReport
+from node.api import Stage, SubmitResult, TransactionReport
 from node.cli.output import Output, table
 from node.client import RpcClient
 from node.rpc.json_form import to_json
@@ -53,13 +53,10 @@ def submit(
 
     async def run() -> tuple[bytes, TransactionReport | None, dict[str, float]]:
         async with RpcClient(submission.url) as client:
-            wallet = await Wallet.connect(client, submission.key, max_fee=Amount(submission.max_fee))
-            raw = wallet.sign(action)
-            client.patience_s = PATIENCE_S  # the node was there: should it restart, wait for it
-            started = time.monotonic()
-            result = (await client.submit([raw]))[0]
+            raw, started, result = await _offer(client, submission, action)
             if not result.accepted:
                 raise UserError(result.error)
+            client.patience_s = PATIENCE_S  # the node was there: should it restart, wait for it
             waited = {str(Stage.ACCEPTED): _since(started)}
             output.progress(f"accepted   {waited['accepted']:9.2f} ms  {result.hash.hex()}")
             if not submission.wait:
@@ -77,14 +74,35 @@ def submit(
     raw, report, waited = trio.run(run)
     document: dict[str, Any] = {"hash": transaction_hash(raw).hex(), "waited_ms": waited} | (extra or {})
     rows: list[tuple[str, Any]] = [("transaction", document["hash"]), *(extra or {}).items()]
-    if report is not None:
-        document["receipt"] = to_json(report)
-        rows += receipt_rows(report)
-    else:
+    if report is None:
         rows.append(("next", f"phalanx query receipt {document['hash']}"))
-    output.result(document, table(rows))
-    if report is not None and report.status not in ("ok", ""):
-        raise click.exceptions.Exit(1)
+        output.result(document, table(rows))
+        return
+    document["receipt"] = to_json(report)
+    rows += receipt_rows(report)
+    if report.status in ("ok", ""):
+        output.result(document, table(rows))
+        return
+    failure = f"the transaction {_why(report)}; it changed nothing but the fee, {report.fee} units"
+    output.result(document | {"error": failure}, table(rows))
+    raise UserError(failure)
+
+
+async def _offer(
+    client: RpcClient, submission: Submission, action: Action
+) -> tuple[bytes, float, SubmitResult]:
+    """Sign and submit: the bytes, when they were sent, and the node's answer.
+
+    Another process may take the nonce in between. What was refused is in no mempool, so it is signed anew.
+    """
+    while True:
+        wallet = await Wallet.connect(client, submission.key, max_fee=Amount(submission.max_fee))
+        nonce = wallet.nonce
+        raw = wallet.sign(action)
+        started = time.monotonic()
+        result = (await client.submit([raw]))[0]
+        if result.accepted or (await client.account(submission.key.public)).pending_nonce == nonce:
+            return raw, started, result
 
 
 async def _watch(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Amount
 from consensus.relay.transactions import Transfer
 from node.cli.connect import (
@@ -77,11 +78,6 @@ tx.add_command(send, "transfer")
 def raw(output: Output, *, transaction: bytes, rpc: str | None) -> None:
     """Submit a signed transaction's bytes: hexadecimal, or @FILE. Safe to repeat."""
     result = ask(rpc_url(rpc), lambda client: client.submit([transaction]))[0]
-    rows = [
-        ("transaction", result.hash.hex()),
-        ("accepted", result.accepted),
-        ("error", result.error or "none"),
-    ]
-    output.result(to_json(result), table(rows))
+    output.result(to_json(result), table([("transaction", result.hash.hex()), ("accepted", result.accepted)]))
     if not result.accepted:
-        raise click.exceptions.Exit(1)
+        raise UserError(result.error)

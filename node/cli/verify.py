@@ -5,17 +5,20 @@ from typing import Final
 
 import click
 
+from consensus.agreement.messages import Header
 from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, PeerFault, UserError
 from consensus.primitives.ids import Hash
 from consensus.relay.genesis import Genesis
 from consensus.relay.ledger import guest_key
+from consensus.relay.proofs import decode_receipt_proof, verify_receipt_proof
+from consensus.relay.receipts import receipt_id
 from consensus.relay.registry import HeadRecord, InstanceRecord
 from node.api import StateReport
 from node.cli.connect import devnet_description
 from node.genesis_file import read_genesis
 from node.proofs import StateBundle, check_state_bundle
-from node.validator_set import genesis_validators
+from node.validator_set import FIRST_EPOCH, genesis_validators
 
 genesis_option = click.option(
     "--genesis",
@@ -49,17 +52,32 @@ def check_bundle(report: StateReport, given: Path | None) -> StateBundle:
         raise UserError(f"the node's proof is wrong ({error}); do not believe this node") from None
 
 
+def verify_receipt(proof: bytes, transaction: Hash, given: Path | None) -> str:
+    """Check a receipt's proof; says what was shown. Raises UserError."""
+    genesis = load_genesis(given)
+    try:
+        bundle = decode_receipt_proof(proof)
+        receipt = verify_receipt_proof(
+            bundle, chain_id_hash=genesis.hash, epoch=FIRST_EPOCH, validators=genesis_validators(genesis)
+        )
+    except (DecodeError, PeerFault) as error:
+        raise UserError(f"the node's proof is wrong ({error}); do not believe this node") from None
+    if receipt_id(receipt) != transaction:
+        raise UserError("the node's proof is of another transaction; do not believe this node")
+    return _shown(bundle.final.header, given)
+
+
 def verify_state(report: StateReport, key: Hash, given: Path | None) -> str:
     """Check a leaf of the relay state; says what was shown. Raises UserError."""
     bundle = check_bundle(report, given)
     if bundle.leaf.key != key or bundle.leaf.value != report.value:
         raise UserError("the node's proof is of another key or value; do not believe this node")
-    return _shown(bundle, given)
+    return _shown(bundle.header, given)
 
 
-def _shown(bundle: StateBundle, given: Path | None) -> str:
+def _shown(header: Header, given: Path | None) -> str:
     return (
-        f"good: under final header {bundle.header.height} at view {bundle.header.view}, "
+        f"good: under final header {header.height} at view {header.view}, "
         f"checked against {given or 'the genesis of the devnet'}"
     )
 
@@ -88,7 +106,7 @@ def verify_guest_state(
         ) from None
     if inner.key != guest_key(raw_key) or inner.value != report.value or not inner.holds_under(root):
         raise UserError("the node's proof is of another key or value; do not believe this node")
-    return _shown(bundle, given)
+    return _shown(bundle.header, given)
 
 
 def _guest_root(leaf: bytes, kind: type[HeadRecord | InstanceRecord]) -> Hash:

@@ -93,7 +93,7 @@ class FakeNode:
             raise LocalFault("the disk is full")
         if account == b"\xfd" * 32:
             raise UserError("no state yet: the node is syncing; wait")
-        return AccountReport(account=account, balance=1 << 100, nonce=7, height=10)
+        return AccountReport(account=account, balance=1 << 100, nonce=7, pending_nonce=9, height=10)
 
     def trace(self, after, limit):
         blocks = tuple(trace_of(height) for height in range(after + 1, after + 1 + limit))

@@ -3,6 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import trio
@@ -83,11 +84,32 @@ def test_it_shows_each_stage_with_its_time_and_resends_what_was_lost(tmp_path, l
     assert len(set(node.submitted)) == 1
     body = check_transaction(node.submitted[0], GENESIS_HASH).body
     assert body.action == Transfer(to=SigningKey(SEED).public, amount=1_000)
-    assert body.nonce == 7
+    assert body.nonce == 9  # two of the account's wait in the mempool
     document = json.loads(result.stdout)
     assert list(document["waited_ms"]) == ["accepted", "notarised", "final", "proved"]
     assert document["receipt"]["status"] == "ok"
     assert [line.split()[0] for line in result.stderr.splitlines()] == list(document["waited_ms"])
+
+
+def test_when_another_process_takes_the_nonce_it_signs_the_next(tmp_path):
+    class Contended(MovingNode):
+        pending = 9
+
+        async def submit(self, transactions):
+            [name] = map(transaction_hash, transactions)
+            self.submitted.extend(transactions)
+            if self.pending == 9:
+                self.pending = 10
+                return [SubmitResult(hash=name, accepted=False, error="nonce 9 is taken")]
+            return [SubmitResult(hash=name, accepted=True)]
+
+        def account(self, account):
+            return replace(super().account(account), pending_nonce=self.pending)
+
+    node = Contended()
+    assert send(node, tmp_path).exit_code == 0
+    nonces = [check_transaction(raw, GENESIS_HASH).body.nonce for raw in node.submitted]
+    assert nonces == [9, 10]
 
 
 def test_without_wait_it_ends_when_accepted(tmp_path):
@@ -104,7 +126,10 @@ def test_a_void_transaction_is_a_failure_that_says_why(tmp_path):
 def test_a_failed_transaction_shows_its_receipt_and_exits_with_1(tmp_path):
     result = send(MovingNode(status="failed"), tmp_path, "--wait")
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["receipt"]["status"] == "failed"
+    document = json.loads(result.stdout)
+    assert document["receipt"]["status"] == "failed"
+    assert document["error"] in result.stderr
+    assert "insufficient balance" in document["error"]
 
 
 def test_a_stage_that_does_not_come_is_said_with_what_was_reached(tmp_path):
