@@ -77,7 +77,9 @@ def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers
     r.tip, r.tip_hash = blocks[-1].header, blocks[-1].hash
     _forget_stale(r)
     for block in blocks:
-        r.blocks[block.hash] = block
+        held = r.blocks.get(block.hash)
+        if held is None or held.payload is None:  # else what is held has its sigL, and is journaled
+            r.blocks[block.hash] = block
     r.dirty.update(r.views)
 
 
