@@ -41,6 +41,8 @@ Deviations from CONSENSUS.md, all within what it permits:
     n = 4 the slowest vote is always one behind.
  6. `propose_on = VOTED`, leader windows on the wire, payload pre-push and SLACK are not implemented.
     The epoch boundary is the next step: every message binds the epoch, FLOOR marks where one may end.
+ 7. A Justification names a validator once in all its groups, and one sigL a block: what honest nodes make.
+    Section 3.1 forbids a repetition within a group only, which bounds nothing when a leader equivocates.
 """
 
 from collections.abc import Callable
