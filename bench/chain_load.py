@@ -48,14 +48,14 @@ class ChainLoad:
         """Submit and count until cancelled."""
         while True:
             room = self.window - len(self._pending)
-            if room >= self.batch:
-                await self._submit()
+            batch = list(islice(self.source, self.batch)) if room >= self.batch else []
+            if batch:
+                await self._submit(batch)
             else:
                 await trio.sleep(POLL_S)
             await self._count()
 
-    async def _submit(self) -> None:
-        batch = list(islice(self.source, self.batch))
+    async def _submit(self, batch: list[bytes]) -> None:
         waiting = batch
         while waiting:
             try:

@@ -1,5 +1,6 @@
 """The commands that `phalanx` finds here by entry point: demo, devnet, bench, chaos."""
 
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +9,7 @@ import click
 import trio
 
 from consensus.primitives.errors import LocalFault
-from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.output import INTERRUPTED, Output, example, json_option, pass_output, table
 
 DEVNET_DIRECTORY: Final = Path(".devnet")
 DEMO_DIRECTORY: Final = Path(".demo")
@@ -32,9 +33,31 @@ def _directory_option(default: Path) -> Callable[[Any], Any]:
 
 def _report(output: Output, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     """Run a bench to its end and print its report."""
-    report = trio.run(work)
+    report = _run(work)
     output.result(report, table(list(report.items())))
     return report
+
+
+def _run(work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """Run to the end, or until SIGTERM: then its processes are stopped before we are."""
+    report: dict[str, Any] = {}
+
+    async def watched() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_sigterm, nursery.cancel_scope)
+            report.update(await work())
+            nursery.cancel_scope.cancel()
+
+    trio.run(watched)
+    if not report:
+        raise click.exceptions.Exit(INTERRUPTED)
+    return report
+
+
+async def _cancel_on_sigterm(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        await anext(signals)
+        scope.cancel()
 
 
 @click.command(epilog=example("phalanx demo"))
@@ -46,7 +69,7 @@ def demo(output: Output, directory: Path) -> None:
     from bench.demo import run, summary
 
     tell = output.progress if output.json else click.echo
-    report = trio.run(run, directory, tell)
+    report = _run(lambda: run(directory, tell))
     output.result(report, summary(report))
     if report["forks"] or report["lost_transactions"] or report["duplicated_transactions"]:
         raise LocalFault(f"a promise was broken; the logs are in {directory}/*/node.log")
@@ -79,17 +102,19 @@ def devnet(
     idle_ms: int,
 ) -> None:
     """Run a network on this machine: validators, a consumer chain with its collator, an enclave."""
-    from bench.devnet import new_plan, run
+    from bench import devnet as network
 
     async def work() -> dict[str, Any]:
-        plan = new_plan(validators, idle_ms)
-        return await run(directory, plan, keep=keep, seconds=seconds, busy=busy, tell=output.progress)
+        plan = network.new_plan(validators, idle_ms)
+        return await network.run(directory, plan, keep=keep, seconds=seconds, busy=busy, tell=output.progress)
 
     report = _report(output, work)
     if report["forks"]:
         raise LocalFault(
             f"the chain forked at {report['forks']} heights; the logs are in {directory}/*/node.log"
         )
+    if report["exit_reason"] == network.INTERRUPTED:
+        raise click.exceptions.Exit(INTERRUPTED)
 
 
 @click.group()

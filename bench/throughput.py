@@ -24,9 +24,10 @@ from bench.load import Load
 from bench.plan import AGORA_CHAIN, Plan
 from bench.watch import Watch
 from bench.workload import AgoraAccount, RelayAccount, agora_transfers, relay_transfers
+from consensus.primitives.errors import LocalFault
 
 WARM_UP_S: Final = 3.0
-SIGNED_PER_SECOND: Final = 4_000  # ahead of time, for each second of a phase; above any rate seen
+SIGNED_PER_SECOND: Final = 8_000  # ahead of time, for each second of a phase; above any rate seen
 RELAY_BATCH: Final = 250
 RELAY_WINDOW: Final = 4_000
 CHAIN_BATCH: Final = 1_000
@@ -110,6 +111,8 @@ async def _consumer_phase(validators: int, seconds: float) -> dict[str, Any]:
                 nursery.start_soon(load.run)
                 start_ns, end_ns = await _timed(cluster, watch, seconds)
                 nursery.cancel_scope.cancel()
+    if load.submitted == count:
+        raise LocalFault("the load ran out of signed transactions: raise SIGNED_PER_SECOND")
     transactions = load.enacted_between(start_ns, end_ns)
     return {
         "rate": round(transactions / ((end_ns - start_ns) / 1e9), 1),
