@@ -15,11 +15,13 @@ from node.api import BlockTrace
 class FinalityLatency:
     """What the nodes of one cluster reported, block by block.
 
-    A restarted node reports a block again that it finalised while catching up; the first report counts.
+    A restarted node reports a block again that it finalised while catching up; the first report counts. What a
+    node caught up with has no latency: it was not there when the block was proposed.
     """
 
     proposed_ns: dict[Hash, int] = field(default_factory=dict)
-    finalized_ns: dict[Hash, dict[int, int]] = field(default_factory=dict)  # by node
+    finalized_ns: dict[Hash, dict[int, int]] = field(default_factory=dict)  # by node, catch-up included
+    present: dict[Hash, set[int]] = field(default_factory=dict)  # the nodes that got the block's proposal
     one_round: dict[Hash, bool] = field(default_factory=dict)
     heights: dict[Height, set[Hash]] = field(default_factory=dict)
 
@@ -30,6 +32,8 @@ class FinalityLatency:
             if block.proposed_ns is not None:
                 self.proposed_ns.setdefault(block.hash, block.proposed_ns)
             self.finalized_ns.setdefault(block.hash, {}).setdefault(node, block.finalized_ns)
+            if block.proposed_ns is not None or block.received_ns is not None:
+                self.present.setdefault(block.hash, set()).add(node)
             self.one_round[block.hash] = self.one_round.get(block.hash, False) or block.one_round
 
     @property
@@ -45,7 +49,8 @@ class FinalityLatency:
             if from_height <= height and (to_height is None or height < to_height)
             for block_hash in sorted(hashes)
             if block_hash in self.proposed_ns
-            for at in self.finalized_ns.get(block_hash, {}).values()
+            for node, at in self.finalized_ns.get(block_hash, {}).items()
+            if node in self.present.get(block_hash, ())
         ]
 
     def one_round_share(self, from_height: int = 0) -> float:

@@ -42,14 +42,16 @@ def test_a_network_that_never_came_back_is_one_long_gap() -> None:
     assert longest_gap_ns([10, 20, 30], 30, 3_000) == 2_970
 
 
-def _trace(height: int, name: bytes, *, proposed: int | None, finalized: int, fast: bool) -> BlockTrace:
+def _trace(
+    height: int, name: bytes, *, proposed: int | None, finalized: int, fast: bool, received: int | None = 105
+) -> BlockTrace:
     return BlockTrace(
         height=Height(height),
         view=View(height),
         hash=Hash(name.ljust(32, b"\0")),
         proposer=ValidatorIndex(0),
         proposed_ns=proposed,
-        received_ns=None,
+        received_ns=received,
         notarised_ns=None,
         finalized_ns=finalized,
         one_round=fast,
@@ -70,6 +72,14 @@ def test_traces_of_leader_and_followers_are_joined_by_block() -> None:
     assert latency.one_round_share() == 1.0
     assert latency.forked_heights == []
     assert summary_ms(latency.latencies_ns()) == {"p50_ms": 0.0, "p90_ms": 0.0, "p99_ms": 0.0}
+
+
+def test_what_a_node_caught_up_with_has_no_latency() -> None:
+    latency = FinalityLatency()
+    latency.add(0, [_trace(1, b"a", proposed=100, finalized=130, fast=True)])
+    latency.add(1, [_trace(1, b"a", proposed=None, received=None, finalized=9_000, fast=False)])
+    assert latency.latencies_ns() == [30]
+    assert set(latency.finalized_ns[Hash(b"a".ljust(32, b"\0"))]) == {0, 1}
 
 
 def test_two_blocks_at_one_height_are_a_fork() -> None:
