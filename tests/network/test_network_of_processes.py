@@ -1,0 +1,287 @@
+"""Four validators and a collator as real processes: killed, starved, robbed of a journal, shouted at.
+
+One network serves all tests of this file; each leaves every node running. What ends each of them is the
+audit: one chain at all validators, and every transaction that was acknowledged is in it once.
+"""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from bench.audit import audit
+from bench.cluster import LOG_FILE, PID_FILE, Cluster, NodeProcess, attach_cluster
+from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
+from bench.load import Load
+from bench.plan import AGORA_CHAIN, Plan
+from bench.workload import AgoraAccount, RelayAccount, agora_transfers, relay_transfers
+from node.genesis_file import read_genesis
+
+TIMEOUT_S = 60.0
+ACCOUNTS = 8
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A running network; its processes end with the module."""
+    plan = Plan(network=new_plan_name(), validators=4, idle_interval_ms=200, bench_accounts=ACCOUNTS)
+    directory = lay_out(tmp_path_factory.mktemp("network") / "net", plan)
+    children = [NodeProcess(home) for home in directory.nodes]
+    try:
+        for child in children:
+            child.start()
+        yield directory
+    finally:
+        for home in directory.nodes:
+            NodeProcess(home).terminate()
+        for home in directory.nodes:
+            trio.run(NodeProcess(home).wait, 10.0)
+
+
+def play(network: NetworkDirectory, scene: Callable[[Cluster], Awaitable[None]]) -> None:
+    """Run a scene against the network once all of it is up."""
+
+    async def main() -> None:
+        with trio.fail_after(TIMEOUT_S):
+            async with attach_cluster(network) as cluster:
+                await cluster.wait_ready()
+                await scene(cluster)
+
+    trio.run(main)
+
+
+@asynccontextmanager
+async def load(cluster: Cluster) -> AsyncIterator[Load]:
+    """Transfers for as long as the block lasts; then everything is final and the audit is good."""
+    genesis = read_genesis(cluster.directory.root / "genesis.json")
+    plan = cluster.directory.plan
+    accounts = []
+    for index in range(ACCOUNTS):
+        key = plan.bench_key(index)
+        report = await cluster.clients[0].account(key.public)
+        accounts.append(RelayAccount(key, genesis.hash, report.nonce))
+    clients = [cluster.clients[index] for index in cluster.validators]
+    source = Load(clients, relay_transfers(accounts), batch=10, window=40)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.run)
+        yield source
+        source.stop()
+    promised = max(source.report.acknowledged.values())
+    for index in cluster.validators:
+        await final(cluster, index, promised)
+    found = await audit(cluster, source.report.acknowledged)
+    assert (found.forks, found.lost, found.duplicated) == (0, 0, 0)
+
+
+async def acknowledged(source: Load, more: int) -> None:
+    """Wait until so many more transactions are final."""
+    wanted = len(source.report.acknowledged) + more
+    while len(source.report.acknowledged) < wanted:  # noqa: ASYNC110
+        await trio.sleep(0.02)
+
+
+async def final(cluster: Cluster, index: int, height: int) -> None:
+    """Wait until a node has that height final and executed."""
+    await cluster.wait_for(
+        index,
+        lambda status: status.executed_height >= height and not status.syncing,
+        timeout_s=TIMEOUT_S,
+        what=f"height {height}",
+    )
+
+
+async def height_of(cluster: Cluster, index: int) -> int:
+    """The node's final height, once it answers."""
+    status = await cluster.wait_for(index, lambda _: True, timeout_s=TIMEOUT_S, what="an answer")
+    return status.final_height
+
+
+async def goes_on(cluster: Cluster, index: int, blocks: int = 3) -> None:
+    """Wait until the node has seen that many more blocks become final."""
+    await final(cluster, index, await height_of(cluster, index) + blocks)
+
+
+async def kill(cluster: Cluster, *indices: int) -> None:
+    """SIGKILL to all of them at once; return when they are gone."""
+    for index in indices:
+        pid = cluster.nodes[index].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    for index in indices:
+        while cluster.nodes[index].running:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+def log_of(home: NodeHome) -> str:
+    return (home.directory / LOG_FILE).read_text(errors="replace")
+
+
+def start_child(home: NodeHome) -> subprocess.Popen[bytes]:
+    """The node's process as our own child: we want to know how it ends."""
+    with (home.directory / LOG_FILE).open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "node.cli.main", "run", str(home.directory)], stdout=log, stderr=log
+        )
+    (home.directory / PID_FILE).write_text(f"{child.pid}\n")
+    return child
+
+
+async def exit_code(child: subprocess.Popen[bytes]) -> int:
+    while (code := child.poll()) is None:  # noqa: ASYNC110
+        await trio.sleep(0.02)
+    return code
+
+
+def test_transactions_become_final_on_both_chains(network) -> None:
+    async def scene(cluster: Cluster) -> None:
+        assert cluster.collator is not None
+        collator = cluster.clients[cluster.collator]
+        plan = network.plan
+        source = agora_transfers([AgoraAccount(plan.bench_key(0), plan.agora_domain())])
+        answers = await collator.chain_submit(AGORA_CHAIN, [next(source) for _ in range(5)])
+        assert all(answer.accepted for answer in answers)
+        async with load(cluster) as relay:
+            await acknowledged(relay, 50)
+        while (await cluster.clients[0].chain(AGORA_CHAIN)).head_height < 1:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+
+    play(network, scene)
+
+
+def test_a_killed_validator_catches_up_and_loses_nothing(network) -> None:
+    async def scene(cluster: Cluster) -> None:
+        async with load(cluster) as source:
+            await acknowledged(source, 20)
+            await kill(cluster, 1)
+            await acknowledged(source, 40)
+            cluster.nodes[1].start()
+            await final(cluster, 1, await height_of(cluster, 0))
+
+    play(network, scene)
+
+
+def test_all_killed_at_once_the_chain_goes_on(network) -> None:
+    async def scene(cluster: Cluster) -> None:
+        async with load(cluster) as source:
+            await acknowledged(source, 40)
+            before = max([await height_of(cluster, index) for index in cluster.validators])
+            await kill(cluster, *range(len(cluster.nodes)))
+            for node in cluster.nodes:
+                node.start()
+            await final(cluster, 0, before + 1)
+            await acknowledged(source, 40)
+        assert cluster.collator is not None
+        await goes_on(cluster, cluster.collator)
+
+    play(network, scene)
+
+
+def test_a_lost_journal_comes_back_voting_after_the_bar(network) -> None:
+    async def scene(cluster: Cluster) -> None:
+        home = network.validators[3]
+        await kill(cluster, 3)
+        (home.directory / "data" / "journal").unlink()
+        cluster.nodes[3].start()
+        status = await cluster.wait_for(
+            3, lambda status: not status.amnesic, timeout_s=TIMEOUT_S, what="its vote back"
+        )
+        assert "journal.lost" in log_of(home)
+        assert status.final_height > 0
+        await kill(cluster, 0)  # from here on nothing is final without the vote of the one that had amnesia
+        await goes_on(cluster, 3)
+        cluster.nodes[0].start()
+        await final(cluster, 0, await height_of(cluster, 3))
+        assert "evidence.found" not in "".join(map(log_of, network.validators))
+
+    play(network, scene)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [b"GET / HTTP/1.1\r\nHost: phalanx\r\n\r\n", b"\x00" * 5_000, b"\xff" * 7],
+    ids=["http", "zeros", "short"],
+)
+def test_garbage_on_the_peer_port_is_refused(network, noise) -> None:
+    async def scene(cluster: Cluster) -> None:
+        home = network.validators[2]
+        before = log_of(home).count('"peer.refused"')
+        stream = await trio.open_tcp_stream("127.0.0.1", home.peer_port)
+        async with stream:
+            try:
+                await stream.send_all(noise)
+                await stream.send_eof()
+                with trio.fail_after(20):
+                    while await stream.receive_some():
+                        pass
+            except trio.BrokenResourceError:
+                pass  # hung up on us: that is what it should do
+        while log_of(home).count('"peer.refused"') <= before:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+        assert cluster.nodes[2].running
+        await goes_on(cluster, 2, blocks=1)
+
+    play(network, scene)
+
+
+def test_many_silent_connections_do_not_keep_peers_out(network) -> None:
+    async def scene(cluster: Cluster) -> None:
+        home = network.validators[2]
+        silent = [socket.create_connection(("127.0.0.1", home.peer_port)) for _ in range(100)]
+        await kill(cluster, 0)
+        cluster.nodes[0].start()
+        await final(cluster, 0, await height_of(cluster, 2) + 1)
+        status = await cluster.clients[2].status()
+        assert sum(peer.connected for peer in status.peers) >= 3
+        for each in silent:
+            each.close()
+
+    play(network, scene)
+
+
+def test_sigterm_leaves_clean_with_everything_final_durable(network) -> None:
+    async def scene(cluster: Cluster) -> None:
+        home = network.validators[1]
+        await kill(cluster, 1)
+        child = start_child(home)
+        await goes_on(cluster, 1)
+        before = await height_of(cluster, 1)
+        child.send_signal(signal.SIGTERM)
+        assert await exit_code(child) == 0
+        tail = log_of(home).splitlines()[-8:]
+        stopped = next(line for line in tail if '"node.stopped"' in line)
+        assert int(stopped.split('"height":')[1].split(",")[0].strip(" }")) >= before
+        assert tail[-1] == "stopped"
+        cluster.nodes[1].start()
+        await final(cluster, 1, before)
+
+    play(network, scene)
+
+
+def test_a_full_disk_stops_the_node_with_one_sentence(network) -> None:
+    """The limit on file size hits the store, which is the largest file; making room is raising it."""
+
+    async def scene(cluster: Cluster) -> None:
+        home = network.validators[3]
+        await kill(cluster, 3)
+        child = start_child(home)
+        await goes_on(cluster, 3, blocks=1)
+        async with load(cluster) as source:
+            await acknowledged(source, 10)
+            room = (home.directory / "data" / "store" / "data.mdb").stat().st_size + 32 * 1024
+            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (room, room))
+            assert await exit_code(child) == 1
+            text = log_of(home)
+            assert "can not be written" in text
+            assert "make room" in text
+            assert "Traceback" not in text
+            await acknowledged(source, 20)  # the others go on
+            cluster.nodes[3].start()
+
+    play(network, scene)
