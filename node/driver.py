@@ -29,6 +29,7 @@ from consensus.agreement.events import (
     Instant,
     Peer,
     PeerMisbehaved,
+    Received,
     Send,
     ServeChain,
     StatementRefused,
@@ -46,6 +47,7 @@ from node.journal import Journal
 from node.trace import TraceRing
 
 INBOX_EVENTS: Final = 8_192  # above it, peers are not read until the loop has caught up
+INBOX_PEER_BYTES: Final = 8 * 1024 * 1024  # of one peer's frames: a flood of bodies delays its sender alone
 TURN_EVENTS: Final = 256  # so that a flood of input can not hold back the votes of a turn
 EXECUTE_AT_ONCE: Final = 4  # light blocks between two turns: some 2 ms
 REWRITE_BYTES: Final = 16 * 1024 * 1024  # journal size above which it is rewritten from a snapshot
@@ -103,7 +105,8 @@ class Driver:
         self._on_certified = on_certified
         self._on_statement = on_statement
         self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
-        self._inbox: deque[Event] = deque()
+        self._inbox: deque[tuple[Received, int]] = deque()
+        self._inbox_bytes: dict[Peer, int] = {}  # of each peer that has something in the inbox
         self._answers: deque[Event] = deque()  # the application's own, handled before anything else
         self._wake = trio.Event()
         self._room = trio.Event()
@@ -116,13 +119,24 @@ class Driver:
         self._answers.append(event)
         self._wake.set()
 
-    async def offer(self, event: Event) -> None:
-        """An input from a peer; waits while the loop is behind."""
-        while len(self._inbox) >= INBOX_EVENTS:
+    async def offer(self, event: Received, size: int) -> None:
+        """An input from a peer, which came in a frame of `size` bytes; waits while the loop is behind."""
+        peer = event.peer
+        while len(self._inbox) >= INBOX_EVENTS or self._inbox_bytes.get(peer, 0) > INBOX_PEER_BYTES:
             self._room = trio.Event()
             await self._room.wait()
-        self._inbox.append(event)
+        self._inbox.append((event, size))
+        self._inbox_bytes[peer] = self._inbox_bytes.get(peer, 0) + size
         self._wake.set()
+
+    def _take_from_inbox(self) -> Received:
+        event, size = self._inbox.popleft()
+        left = self._inbox_bytes[event.peer] - size
+        if left:
+            self._inbox_bytes[event.peer] = left
+        else:
+            del self._inbox_bytes[event.peer]
+        return event
 
     def poke(self) -> None:
         """Something that a leader could say has come in."""
@@ -165,12 +179,11 @@ class Driver:
         outgoing: list[Effect] = []
         for _ in range(TURN_EVENTS):
             if self._answers:
-                event = self._answers.popleft()
+                self._handle(self._answers.popleft(), records, outgoing)
             elif self._inbox:
-                event = self._inbox.popleft()
+                self._handle(self._take_from_inbox(), records, outgoing)
             else:
                 break
-            self._handle(event, records, outgoing)
         else:
             self._wake.set()
         self._room.set()
@@ -194,9 +207,6 @@ class Driver:
                 self._validate(effect)
             elif isinstance(effect, BuildPayload):
                 self._build(effect, now)
-            elif isinstance(effect, Finalized):
-                self._trace.finalized(effect.block_hash, one_round=effect.one_round)
-                self._final_chain.finalized(effect)
             elif isinstance(effect, Certified):
                 self._trace.notarised(effect.block_hash)
                 self._on_certified(effect.block_hash)
@@ -212,6 +222,9 @@ class Driver:
                     self._links.broadcast(message)
                 case Send(peer, message):
                     self._links.send(peer, message)
+                case Finalized():  # told only now: its certificate may hold an own vote of this very turn
+                    self._trace.finalized(effect.block_hash, one_round=effect.one_round)
+                    self._final_chain.finalized(effect)
                 case ServeChain():
                     self._links.serve_chain(effect)
                 case PeerMisbehaved(peer, reason):

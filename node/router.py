@@ -51,8 +51,8 @@ class Inbox(Protocol):
         """An input that is never refused."""
         ...
 
-    async def offer(self, event: Event) -> None:
-        """An input from a peer; may wait."""
+    async def offer(self, event: Received, size: int) -> None:
+        """An input from a peer, in a frame of `size` bytes; may wait."""
         ...
 
 
@@ -101,7 +101,8 @@ class Router:
         """One frame of a peer."""
         try:
             if lane in (Lane.CONSENSUS, Lane.BLOCKS):
-                await self._bound_inbox.offer(Received(self.number(sender), decode_message(frame)))
+                event = Received(self.number(sender), decode_message(frame))
+                await self._bound_inbox.offer(event, len(frame))
             elif lane is Lane.CANDIDATES:
                 if self._candidates is not None:
                     self._candidates(self.number(sender), decode_candidate_message(frame))

@@ -4,7 +4,7 @@ from typing import Final
 
 from consensus.agreement import pulling
 from consensus.agreement.certifying import observe_proposal
-from consensus.agreement.config import EMPTY_ONLY_AFTER
+from consensus.agreement.config import EMPTY_ONLY_AFTER, MAX_UNPERSISTED
 from consensus.agreement.events import Broadcast, BuildPayload, PayloadBuilt, Peer
 from consensus.agreement.judging import introduce
 from consensus.agreement.messages import (
@@ -43,6 +43,8 @@ def try_propose(r: Replica) -> None:
     gate, view = r.gate, r.cur_view
     if gate is None or r.validators.leader(view) != gate.index or r.building is not None:
         return
+    if r.tip.height - r.persisted_height >= MAX_UNPERSISTED:
+        return  # the store lags: what would become final next could not be handed out; Persisted looks again
     votes = gate.votes(view)
     if votes.proposed is not None or gate.refusal(Kind.PROPOSE, view, r.tip_hash) is not None:
         return
