@@ -70,11 +70,6 @@ class Store:
             self.durable_height = 0
         del self.blocks[self.durable_height :]
 
-    @property
-    def durable_view(self) -> int:
-        """The view of the highest block that a crash would leave: below it nothing is ever signed again."""
-        return self.blocks[self.durable_height - 1].header.view if self.durable_height else 0
-
     def tip(self) -> tuple[Header, FinalityProof | None]:
         """The highest block and its proof; the genesis header without one."""
         if not self.blocks:

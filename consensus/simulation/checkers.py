@@ -61,7 +61,6 @@ class Checkers:
         genesis: Header,
         honest: frozenset[int],
         journals: Mapping[int, Journal],
-        stored_view: Callable[[int], int],
         now_us: Callable[[], int],
     ) -> None:
         self.violations: list[Violation] = []
@@ -71,7 +70,6 @@ class Checkers:
         self._rules = rules
         self._honest = honest
         self._journals = journals
-        self._stored_view = stored_view
         self._now_us = now_us
         self._reached: dict[int, int] = {}
         self._wire: dict[tuple[int, View], set[SignedVote]] = {}
@@ -185,14 +183,12 @@ class Checkers:
             if offence is not None:
                 earlier = f"{Kind(other[0]).name} {other[1].hex()[:8]}"
                 self._violated("I4", node, f"{offence}: {label} after {earlier}")
-        known.add(vote)
-        if view <= self._stored_view(node):
-            return  # a restart takes the stored block's view for its floor: the journal has no say there
         journal = self._journals[node]
         if not journal.holds_vote((kind, view, block, aux)):
             self._violated("I6", node, f"{label} left before its record was durable")
         if kind in (Kind.PROPOSE, Kind.NOTARIZE, Kind.NFALL) and not journal.holds_block(block, view):
             self._violated("I6", node, f"{label} left before the block's body was durable")
+        known.add(vote)
 
     def _certificate_sent(self, node: int, certificate: Certificate) -> None:
         self.held(node, certificate)

@@ -122,7 +122,6 @@ class World:
             genesis=genesis,
             honest=frozenset(node for node in self.honest if node < scenario.validators),
             journals=journals,
-            stored_view=lambda node: self.nodes[node].store.durable_view,
             now_us=lambda: self.scheduler.now_us,
         )
         self.behaviours: dict[int, Behaviour] = {}
