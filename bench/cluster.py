@@ -27,6 +27,7 @@ POLL_S: Final = 0.02
 LOG_FILE: Final = "node.log"
 PID_FILE: Final = "node.pid"
 LOG_TAIL_BYTES: Final = 2_000
+TOLD: Final = "\nphalanx: "  # how `node.cli` says why a command failed
 
 
 class NodeProcess:
@@ -61,7 +62,7 @@ class NodeProcess:
         """Start the process; it answers RPC a moment later."""
         if self.running:
             raise RuntimeError(f"{self.home.name} is running already")
-        with (self.home.directory / LOG_FILE).open("ab") as log:
+        with self.log_file.open("ab") as log:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "node.cli.main", "run", str(self.home.directory)],
                 stdin=subprocess.DEVNULL,
@@ -96,13 +97,26 @@ class NodeProcess:
         if pid is not None:
             os.kill(pid, number)
 
+    @property
+    def log_file(self) -> Path:
+        """Where it logs."""
+        return self.home.directory / LOG_FILE
+
     def log_tail(self) -> str:
         """The end of its log, for an error report."""
         try:
-            content = (self.home.directory / LOG_FILE).read_bytes()
+            content = self.log_file.read_bytes()
         except OSError:
             return "(no log)"
         return content[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+
+    def last_words(self) -> str:
+        """The sentence with which the command line ended it, or the end of its log."""
+        tail = self.log_tail()
+        _, told, sentence = tail.rpartition(TOLD)
+        if told and "\n" not in sentence:
+            return sentence
+        return f"the end of its log:\n{tail}"
 
     def resident_bytes(self) -> int:
         """Resident memory of the node's own process; guest workers are not counted."""
@@ -179,7 +193,7 @@ class Cluster:
 
     def _fault(self, index: int, what: str) -> LocalFault:
         node = self.nodes[index]
-        return LocalFault(f"{node.home.name} {what}; the end of its log:\n{node.log_tail()}")
+        return LocalFault(f"{node.home.name} {what}: {node.last_words()}")
 
 
 @asynccontextmanager

@@ -19,6 +19,8 @@ from consensus.primitives.errors import UserError
 
 DRAIN_S: Final = 5.0
 TELL_EVERY_S: Final = 2.0
+LOOK_EVERY_S: Final = 0.5
+INTERRUPTED: Final = "interrupted"  # the `exit_reason` after Ctrl-C
 
 
 def open_directory(root: Path, plan: Plan, *, keep: bool) -> NetworkDirectory:
@@ -51,17 +53,19 @@ async def run(
         watch = Watch(cluster)
         reason = "time"
         began_ns = time.monotonic_ns()
-        interrupted = trio.Event()
+        stopped = trio.Event()
         async with trio.open_nursery() as nursery:
             activity = await prepare(cluster) if busy else None
             if activity is not None:
                 activity.start(nursery)
             nursery.start_soon(watch.run)
             nursery.start_soon(_tell_progress, watch, tell)
-            nursery.start_soon(_until_signal, interrupted)
+            nursery.start_soon(_tell_who_is_down, cluster, tell)
+            signals: list[signal.Signals] = []
+            nursery.start_soon(_until_signal, signals, stopped)
             with trio.move_on_after(seconds if seconds is not None else float("inf")):
-                await interrupted.wait()
-                reason = "interrupted"
+                await stopped.wait()
+                reason = INTERRUPTED if signals[0] is signal.SIGINT else "terminated"
             if activity is not None:
                 await activity.drain(DRAIN_S)
             nursery.cancel_scope.cancel()
@@ -89,11 +93,23 @@ def new_plan(validators: int, idle_interval_ms: int) -> Plan:
     return Plan(network=new_plan_name(), validators=validators, idle_interval_ms=idle_interval_ms)
 
 
-async def _until_signal(interrupted: trio.Event) -> None:
+async def _until_signal(received: list[signal.Signals], stopped: trio.Event) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            interrupted.set()
-            return
+        received.append(signal.Signals(await anext(signals)))
+        stopped.set()
+        await trio.sleep_forever()  # a second Ctrl-C must not cut the report and the nodes' clean end short
+
+
+async def _tell_who_is_down(cluster: Cluster, tell: Callable[[str], None]) -> None:
+    down: set[str] = set()
+    while True:
+        missing = {node.home.name: node for node in cluster.nodes if not node.running}
+        for name in sorted(missing.keys() - down):
+            tell(f"{name} is down; its log is {missing[name].log_file}")
+        for name in sorted(down - missing.keys()):
+            tell(f"{name} is up again")
+        down = set(missing)
+        await trio.sleep(LOOK_EVERY_S)
 
 
 async def _tell_progress(watch: Watch, tell: Callable[[str], None]) -> None:
