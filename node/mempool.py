@@ -9,6 +9,7 @@ signature of a transaction seen here is never checked again when a block brings 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 import trio
@@ -175,13 +176,32 @@ class Mempool:
         return self._make_room(len(checked.raw), len(queue))
 
     def _make_room(self, size: int, own: int) -> str | None:
-        """Evict from the longest queues, never from one that is as short as the newcomer's would be."""
-        while len(self._names) >= self.limits.transactions or self.bytes + size > self.limits.bytes:
-            longest = max(self._accounts.values(), key=len, default={})
-            if len(longest) <= own + 1:
+        """Evict from the longest queues, never from one that is as short as the newcomer's would be.
+
+        Who goes is known before anything goes: what is refused must not have cost others their place.
+        """
+        count, held_bytes = len(self._names), self.bytes
+        if count < self.limits.transactions and held_bytes + size <= self.limits.bytes:
+            return None
+        longest = [(-len(queue), who) for who, queue in self._accounts.items() if len(queue) > own + 1]
+        heapify(longest)
+        nonces: dict[PublicKey, list[int]] = {}
+        victims: list[CheckedTransaction] = []
+        while count >= self.limits.transactions or held_bytes + size > self.limits.bytes:
+            if not longest:
                 return "the mempool is full: try again later"
-            last = longest[max(longest)]
-            self._remove(last)
+            length, who = heappop(longest)
+            queue = self._accounts[who]
+            if who not in nonces:
+                nonces[who] = sorted(queue)
+            victim = queue[nonces[who].pop()]
+            victims.append(victim)
+            count -= 1
+            held_bytes -= len(victim.raw)
+            if -length - 1 > own + 1:
+                heappush(longest, (length + 1, who))
+        for victim in victims:
+            self._remove(victim)
         return None
 
     def fee_floor(self, checked: CheckedTransaction) -> int:
