@@ -1,0 +1,218 @@
+"""What a node finds when it starts, and the sentences with which it refuses to."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog
+import trio
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from node_world import RecordingLog
+
+from consensus.agreement.journal_records import (
+    AmnesiaRecord,
+    BarRecord,
+    FloorRecord,
+    encode_record,
+)
+from consensus.primitives.errors import LocalFault, UserError
+from consensus.primitives.ids import ZERO_HASH, Epoch, Height, View
+from consensus.relay.genesis import Genesis
+from node.api import Role
+from node.config import Address, NodeConfig, load_config
+from node.config_writer import Settings
+from node.journal import open_journal
+from node.keys import NodeKeys, open_node_keys
+from node.node import Node
+from node.opening import open_signing_journal, own_index
+from node.setup import build_genesis, init_node, journal_path, read_descriptor
+
+AMNESIA = AmnesiaRecord(epoch=Epoch(1), nonce=ZERO_HASH)
+BAR = BarRecord(epoch=Epoch(1), view=View(7))
+FLOOR = FloorRecord(epoch=Epoch(1), view=View(3), height=Height(2), block=ZERO_HASH)
+
+
+@pytest.fixture
+def home(tmp_path) -> Path:
+    settings = Settings(name="alice", listen=Address("127.0.0.1", 0), rpc_listen=None)
+    init_node(tmp_path / "alice", settings, passphrase=None)
+    return tmp_path / "alice"
+
+
+def parts(home: Path) -> tuple[NodeConfig, NodeKeys, Genesis]:
+    """Config, keys, and a genesis of this one validator."""
+    genesis = build_genesis(network="alone", time_ms=1_000, validators=[(read_descriptor(home), 1)])
+    return load_config(home), open_node_keys(home / "keys", None, validator=True), genesis
+
+
+def policy(config: NodeConfig, amnesia: str) -> NodeConfig:
+    return config.model_copy(update={"consensus": config.consensus.model_copy(update={"amnesia": amnesia})})
+
+
+def write(home: Path, *records) -> None:
+    """Add one group to the journal."""
+    journal, _ = open_journal(journal_path(load_config(home)))
+    journal.commit_blocking([encode_record(each) for each in records])
+    journal.close()
+
+
+def restored(config: NodeConfig):
+    log = RecordingLog()
+    journal, records = open_signing_journal(config, log)  # type: ignore[arg-type]
+    journal.close()
+    return records, log
+
+
+def test_the_journal_of_init_is_a_first_start(home) -> None:
+    records, log = restored(load_config(home))
+    assert records == ()
+    assert log.events == []
+
+
+def test_records_are_given_back(home) -> None:
+    write(home, FLOOR)
+    write(home, BAR)
+    assert restored(load_config(home))[0] == (FLOOR, BAR)
+
+
+def test_a_lost_journal_is_refused_in_words_that_bring_no_backup_back(home) -> None:
+    config = load_config(home)
+    journal_path(config).unlink()
+    for _ in range(2):  # at every start, not only at that which found it missing
+        with pytest.raises(UserError) as caught:
+            restored(config)
+        text = str(caught.value)
+        assert "must not sign" in text
+        assert "only the very newest journal" in text.lower()
+        assert "never a backup" in text
+        assert 'consensus.amnesia = "probe"' in text
+
+
+def test_a_lost_journal_is_amnesia_until_the_bar_is_known(home) -> None:
+    """Whatever crash comes between: never does it look like a first start."""
+    config = policy(load_config(home), "probe")
+    journal_path(config).unlink()
+    for _ in range(2):  # crashes before the first record
+        records, log = restored(config)
+        assert records is None
+        assert log.count("journal.lost") == 1
+    write(home, AMNESIA)
+    records, log = restored(config)  # a crash in the middle of the probe
+    assert records == (AMNESIA,)
+    assert log.count("journal.lost") == 1
+    with pytest.raises(UserError, match="must not sign"):
+        restored(policy(config, "refuse"))
+    write(home, BAR)
+    records, log = restored(policy(config, "refuse"))
+    assert records == (AMNESIA, BAR)
+    assert log.events == []
+
+
+def test_a_torn_first_record_after_a_loss_is_still_amnesia(home) -> None:
+    config = policy(load_config(home), "probe")
+    path = journal_path(config)
+    path.unlink()
+    restored(config)
+    write(home, AMNESIA)
+    path.write_bytes(path.read_bytes()[:-100])
+    records, log = restored(config)
+    assert records is None
+    assert log.count("journal.torn_tail_dropped") == 1
+
+
+def test_a_damaged_journal_is_a_lost_one(home) -> None:
+    config = load_config(home)
+    write(home, FLOOR)
+    path = journal_path(config)
+    path.write_bytes(b"\0" * 20 + path.read_bytes()[20:])
+    with pytest.raises(UserError, match=r"damaged .* kept as journal\.damaged-1"):
+        restored(config)
+    assert path.with_name("journal.damaged-1").exists()
+
+
+def test_a_journal_of_another_version_is_left_alone(home) -> None:
+    config = load_config(home)
+    journal, _ = open_journal(journal_path(config))
+    journal.commit_blocking([b"\x91\x63 from the future"])
+    journal.close()
+    before = journal_path(config).read_bytes()
+    with pytest.raises(LocalFault, match="run the version that wrote it"):
+        restored(config)
+    assert journal_path(config).read_bytes() == before
+
+
+def test_a_key_that_genesis_does_not_name(home, tmp_path) -> None:
+    config, keys, genesis = parts(home)
+    assert own_index(config, genesis, keys) == 0
+    settings = Settings(name="bob", listen=Address("127.0.0.1", 0), rpc_listen=None)
+    init_node(tmp_path / "bob", settings, passphrase=None)
+    _, other_keys, other = parts(tmp_path / "bob")
+    with pytest.raises(UserError, match="is not in the genesis"):
+        own_index(config, other, keys)
+    mixed = replace(keys, identity=other_keys.identity)
+    with pytest.raises(UserError, match=r"another identity key for alice: use the identity\.key"):
+        own_index(config, genesis, mixed)
+    assert own_index(config.model_copy(update={"role": Role.FULL}), other, keys) is None
+
+
+def test_a_directory_serves_one_process_and_one_network(home) -> None:
+    config, keys, genesis = parts(home)
+    log = structlog.get_logger("test")
+    with Node.open(config, genesis, keys, log), pytest.raises(UserError, match="in use by process"):
+        Node.open(config, genesis, keys, log).__enter__()
+    with (
+        pytest.raises(UserError, match="belongs to network"),
+        Node.open(config, replace(genesis, network="another"), keys, log),
+    ):
+        pass
+    with Node.open(config, genesis, keys, log):  # what was refused has let go of everything
+        pass
+
+
+def test_a_lone_validator_runs_stops_and_flushes(home) -> None:
+    """Cancelled at any moment, it makes durable what is final; a failing disk ends it at once."""
+    config, keys, genesis = parts(home)
+    log = RecordingLog()
+
+    async def run() -> None:
+        with Node.open(config, genesis, keys, log) as node, trio.fail_after(20):  # type: ignore[arg-type]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.run, ())
+                while node.final_chain.executed_height < 3:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+            assert node.final_chain.persisted_height >= 3
+            assert node.final_chain.persisted_height == node.final_chain.executed_height
+
+    trio.run(run)
+    assert log.count("node.stopped") == 1
+
+
+@pytest.mark.parametrize("broken", ["journal", "store"])
+def test_a_disk_that_fails_ends_the_node_at_once(home, broken) -> None:
+    config, keys, genesis = parts(home)
+    log = RecordingLog()
+
+    def refuse(*_: object) -> None:
+        raise LocalFault("it can not be written (the disk is full)")
+
+    async def run() -> None:
+        with Node.open(config, genesis, keys, log) as node, trio.fail_after(20):  # type: ignore[arg-type]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.run, ())
+                while node.final_chain.executed_height < 1:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                if broken == "journal":
+                    node.driver._journal.commit_blocking = refuse  # type: ignore[union-attr, method-assign]
+                else:
+                    node._store.persist_blocking = refuse  # type: ignore[method-assign]
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(run)
+    faults, others = caught.value.split(LocalFault)
+    assert faults is not None
+    assert others is None
+    assert log.count("node.stopped") == 0

@@ -1,0 +1,187 @@
+"""The router: garbage convicts its sender, queues are bounded, every identity keeps its number."""
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consensus.agreement.events import Peer, PeerDown, PeerUp, Received, RoundTrip, ServeChain
+from consensus.agreement.messages import Chain, GetBlock, NotFound, decode_message, encode_message
+from consensus.primitives.codec import decode, encode
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, View
+from net.identity import PeerId
+from net.lanes import Lane
+from node.router import (
+    BATCH_BYTES,
+    BATCH_TRANSACTIONS,
+    INTAKE_BATCHES,
+    MAX_BATCH_BYTES,
+    SERVE_REQUESTS,
+    Router,
+    TransactionBatch,
+)
+
+VALIDATORS = [PeerId(bytes([index]) * 32) for index in range(1, 5)]
+STRANGER = PeerId(b"s" * 32)
+OTHER = PeerId(b"o" * 32)
+
+
+class FakeTransport:
+    def __init__(self) -> None:
+        self.banned: list[tuple[PeerId, str]] = []
+        self.sent: list[tuple[PeerId, Lane, bytes]] = []
+        self.shouted: list[tuple[Lane, bytes]] = []
+
+    def ban(self, peer: PeerId, reason: str) -> None:
+        self.banned.append((peer, reason))
+
+    def send(self, peer: PeerId, lane: Lane, payload: bytes) -> bool:
+        self.sent.append((peer, lane, payload))
+        return True
+
+    def broadcast(self, lane: Lane, payload: bytes) -> None:
+        self.shouted.append((lane, payload))
+
+    def connected(self) -> list[PeerId]:
+        return VALIDATORS[1:]
+
+
+class FakeInbox:
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def post(self, event: object) -> None:
+        self.events.append(event)
+
+    async def offer(self, event: object, size: int) -> None:
+        self.events.append(event)
+        await trio.lowlevel.checkpoint()
+
+
+def made(serve=None) -> tuple[Router, FakeTransport, FakeInbox]:
+    router = Router(
+        validators=VALIDATORS,
+        own=VALIDATORS[0],
+        candidates=lambda peer, message: None,
+        serve=serve or (lambda first, last: Chain(first=Height(first), blocks=(), proof=None)),
+    )
+    transport, inbox = FakeTransport(), FakeInbox()
+    router.bind(transport, inbox)  # type: ignore[arg-type]
+    return router, transport, inbox
+
+
+@given(
+    lane=st.sampled_from([Lane.CONSENSUS, Lane.BLOCKS, Lane.CANDIDATES, Lane.TRANSACTIONS]), data=st.data()
+)
+@settings(max_examples=60, deadline=None)
+def test_garbage_bans_its_sender_and_reaches_nobody(lane, data) -> None:
+    frame = data.draw(st.binary(max_size=200).map(lambda tail: b"\xc1" + tail))  # never valid msgpack
+    router, transport, inbox = made()
+    trio.run(router.receive, STRANGER, lane, frame)
+    assert [peer for peer, _ in transport.banned] == [STRANGER]
+    assert transport.banned[0][1].strip()
+    assert inbox.events == []
+
+
+def test_a_truncated_message_is_garbage_too() -> None:
+    router, transport, inbox = made()
+    frame = encode_message(GetBlock(epoch=Epoch(1), block=Hash(b"b" * 32)))
+    for length in range(len(frame)):
+        trio.run(router.receive, VALIDATORS[1], Lane.CONSENSUS, frame[:length])
+    assert len(transport.banned) == len(frame)
+    assert inbox.events == []
+    trio.run(router.receive, VALIDATORS[1], Lane.CONSENSUS, frame)
+    assert inbox.events == [Received(Peer(1), GetBlock(epoch=Epoch(1), block=Hash(b"b" * 32)))]
+
+
+def test_validators_have_their_index_and_strangers_the_next_numbers() -> None:
+    router, transport, inbox = made()
+    router.peer_up(VALIDATORS[2])
+    router.peer_up(STRANGER)
+    router.peer_up(OTHER)
+    router.peer_down(STRANGER, "gone")
+    router.peer_up(STRANGER)
+    router.round_trip(OTHER, 120)
+    assert inbox.events == [
+        PeerUp(Peer(2)),
+        PeerUp(Peer(4)),
+        PeerUp(Peer(5)),
+        PeerDown(Peer(4)),
+        PeerUp(Peer(4)),
+        RoundTrip(Peer(5), 120),
+    ]
+    router.misbehaved(Peer(5), "it lied")
+    router.misbehaved(Peer(99), "nobody has this number")
+    assert transport.banned == [(OTHER, "it lied")]
+
+
+def test_messages_go_to_whom_they_are_for() -> None:
+    router, transport, _ = made()
+    router.send(Peer(3), NotFound(view=View(1), key=ZERO_HASH))
+    router.send(Peer(77), NotFound(view=View(1), key=ZERO_HASH))
+    assert [(peer, decode_message(frame)) for peer, _, frame in transport.sent] == [
+        (VALIDATORS[3], NotFound(view=View(1), key=ZERO_HASH))
+    ]
+    router.broadcast(NotFound(view=View(1), key=ZERO_HASH))
+    assert [decode_message(frame) for _, frame in transport.shouted] == [
+        NotFound(view=View(1), key=ZERO_HASH)
+    ]
+
+
+@given(sizes=st.lists(st.integers(1, 100_000), min_size=1, max_size=40), many=st.integers(0, 1_200))
+@settings(max_examples=30, deadline=None)
+def test_batches_are_bounded_and_lose_nothing(sizes, many) -> None:
+    router, transport, _ = made()
+    raws = [b"%06d" % index + bytes(size) for index, size in enumerate([*sizes, *([1] * many)])]
+    router.flood(raws)
+    for peer in VALIDATORS[1:]:
+        frames = [frame for to, lane, frame in transport.sent if to == peer and lane is Lane.TRANSACTIONS]
+        batches = [decode(TransactionBatch, each, limit=MAX_BATCH_BYTES).transactions for each in frames]
+        assert [raw for batch in batches for raw in batch] == raws
+        for batch in batches:
+            assert len(batch) <= BATCH_TRANSACTIONS
+            assert len(batch) == 1 or sum(map(len, batch)) <= BATCH_BYTES
+
+
+def test_a_batch_counts_once_and_what_is_too_much_is_dropped() -> None:
+    router, transport, _ = made()
+
+    async def run() -> None:
+        frames = [
+            encode(TransactionBatch(transactions=(b"%d" % index,))) for index in range(INTAKE_BATCHES + 5)
+        ]
+        for frame in frames:
+            for peer in VALIDATORS[1:]:
+                await router.receive(peer, Lane.TRANSACTIONS, frame)
+        assert router.dropped_batches == 5
+        taken = [await router.take_batch() for _ in range(INTAKE_BATCHES)]
+        assert taken == [(b"%d" % index,) for index in range(INTAKE_BATCHES)]
+        with trio.move_on_after(0.01) as scope:
+            await router.take_batch()
+        assert scope.cancelled_caught
+
+    trio.run(run)
+    assert transport.banned == []
+
+
+def test_peers_that_catch_up_are_served_one_after_the_other() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def serve(first: int, last: int) -> Chain:
+        asked.append((first, last))
+        return Chain(first=Height(first), blocks=(), proof=None)
+
+    router, transport, _ = made(serve)
+
+    async def run() -> None:
+        for index in range(SERVE_REQUESTS + 3):  # the last ones must ask again
+            router.serve_chain(ServeChain(Peer(1), Height(index + 1), Height(9)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(router.run_server)
+            while len(transport.sent) < SERVE_REQUESTS:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+            await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+
+    trio.run(run)
+    assert asked == [(index + 1, 9) for index in range(SERVE_REQUESTS)]
+    assert {lane for _, lane, _ in transport.sent} == {Lane.BLOCKS}
