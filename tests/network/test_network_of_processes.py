@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -203,26 +203,17 @@ def test_a_lost_journal_comes_back_voting_after_the_bar(network) -> None:
     play(network, scene)
 
 
-@pytest.mark.parametrize(
-    "noise",
-    [b"GET / HTTP/1.1\r\nHost: phalanx\r\n\r\n", b"\x00" * 5_000, b"\xff" * 7],
-    ids=["http", "zeros", "short"],
-)
-def test_garbage_on_the_peer_port_is_refused(network, noise) -> None:
+def test_garbage_on_the_peer_port_is_refused(network) -> None:
     async def scene(cluster: Cluster) -> None:
         home = network.validators[2]
-        before = log_of(home).count('"peer.refused"')
-        stream = await trio.open_tcp_stream("127.0.0.1", home.peer_port)
-        async with stream:
-            try:
-                await stream.send_all(noise)
-                await stream.send_eof()
-                with trio.fail_after(20):
+        for noise in (b"GET / HTTP/1.1\r\nHost: phalanx\r\n\r\n", bytes(5_000), b"\xff" * 7):
+            async with await trio.open_tcp_stream("127.0.0.1", home.peer_port) as stream:
+                with suppress(trio.BrokenResourceError):  # it may hang up before we have said it all
+                    await stream.send_all(noise)
+                    await stream.send_eof()
                     while await stream.receive_some():
                         pass
-            except trio.BrokenResourceError:
-                pass  # hung up on us: that is what it should do
-        while log_of(home).count('"peer.refused"') <= before:  # noqa: ASYNC110
+        while '"not_phalanx"' not in log_of(home):  # noqa: ASYNC110
             await trio.sleep(0.05)
         assert cluster.nodes[2].running
         await goes_on(cluster, 2, blocks=1)
