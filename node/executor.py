@@ -56,6 +56,7 @@ class _Job:
     payload: bytes
     trusted: bool  # final: more than F honest validators have checked it
     answers: list[Callable[[bool, str], None]]
+    verified: bool = False  # its transactions' signatures were checked here
 
 
 class SignatureCache:
@@ -89,8 +90,11 @@ class Executor:
         store: NodeStore,
         guests: GuestExecutor,
         known: Callable[[Hash], CheckedTransaction | None],
+        remember: Callable[[CheckedTransaction], None],
         start: Executed,
     ) -> None:
+        """`known` and `remember` are the cache of checked transactions: a block often comes before the flood
+        that carries its transactions here, and each signature is to be checked once."""
         self.nodes: Final = NodeOverlay(store)
         self.signatures: Final = SignatureCache()
         self.tip = start  # highest executed block of the final chain
@@ -101,6 +105,7 @@ class Executor:
         self._validators = validators
         self._guests = guests
         self._known = known
+        self._remember = remember
         self._done: dict[Hash, Executed] = {start.hash: start}
         self._jobs: dict[Hash, _Job] = {}
         self._waiting: dict[Hash, list[Callable[[], None]]] = {}  # parent → what its execution lets go on
@@ -178,6 +183,7 @@ class Executor:
                 return
             if _is_light(checked):
                 self._light.append((job, parent, checked))
+                self._remember_all(job, checked)
                 self._accept(job)  # the vote first: executing the block is not what it waits for
                 return
         self._heavy.append((job, parent))
@@ -208,6 +214,7 @@ class Executor:
             self.threaded += 1
             try:
                 checked = await trio.to_thread.run_sync(self._check, job, parent, limiter=limiter)
+                self._remember_all(job, checked)
                 self._accept(job)
                 done = await trio.to_thread.run_sync(self._run, job, parent, checked, limiter=limiter)
             except InvalidBlock as error:
@@ -222,7 +229,8 @@ class Executor:
                 f"the state root {job.header.state_root.hex()[:16]} is not the parent's,"
                 f" {parent.post_root.hex()[:16]}"
             )
-        verify = _trusted if job.trusted else crypto.verify
+        job.verified = not job.trusted
+        verify = crypto.verify if job.verified else _trusted
         checked = check_payload(job.payload, self._limits, self._known, verify)
         if job.header.tx_count != len(checked.transactions):
             raise InvalidBlock("the header's tx_count is not the payload's")
@@ -249,6 +257,11 @@ class Executor:
             checked=checked,
             result=result,
         )
+
+    def _remember_all(self, job: _Job, checked: CheckedPayload) -> None:
+        if job.verified:
+            for each in checked.transactions:
+                self._remember(each)
 
     def _accept(self, job: _Job) -> None:
         answers, job.answers = job.answers, []

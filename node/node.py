@@ -113,6 +113,7 @@ class Node:
             store=store,
             guests=workers,
             known=self.mempool.cache.get,
+            remember=self.mempool.cache.add,
             start=first,
         )
         self.final_chain = FinalChain(self.executor, store)

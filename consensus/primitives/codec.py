@@ -313,11 +313,13 @@ def _union_plan(members: tuple[Any, ...]) -> _Plan:
     def from_wire(raw: Any) -> Any:
         if type(raw) is not list or len(raw) < width:
             raise DecodeError("expected a tagged list")
-        head = raw[:width]
-        plan = plans.get(tuple(head)) if all(type(each) is int for each in head) else None
+        try:
+            plan = plans.get(tuple(raw[:width]))
+        except TypeError:  # a list or a map where the tag should be
+            plan = None
         if plan is None:
             raise DecodeError("unknown version or tag")
-        return plan.from_wire(raw)
+        return plan.from_wire(raw)  # refuses what only equals the tag, as `True` does 1
 
     return _Plan(to_wire, from_wire)
 

@@ -169,6 +169,7 @@ class Core:
             store=self.store,
             guests=ScriptedGuests(),
             known=self.mempool.cache.get,
+            remember=self.mempool.cache.add,
             start=first,
         )
         self.final_chain = FinalChain(self.executor, self.store)
@@ -240,7 +241,7 @@ class Core:
 
     async def _read(self) -> None:
         async for sender, frame in self.frames:
-            await self.driver.offer(Received(Peer(sender), decode_message(frame)))
+            await self.driver.offer(Received(Peer(sender), decode_message(frame)), len(frame))
 
     def _certified(self, block: Hash) -> None:
         self.when_certified(block)
