@@ -1,6 +1,5 @@
 """`phalanx devnet`: a network on this machine to try things on, and a report of what it did."""
 
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import trio
 
 from bench.activity import Activity, prepare
 from bench.cluster import Cluster, NodeProcess, start_cluster
-from bench.directory import FILE, NetworkDirectory, lay_out, load, new_plan_name
+from bench.directory import FILE, NetworkDirectory, lay_out, load, new_plan_name, remove
 from bench.latency import summary_ms
 from bench.plan import PEOPLE, Plan
 from bench.watch import Watch
@@ -32,7 +31,7 @@ def open_directory(root: Path, plan: Plan, *, keep: bool) -> NetworkDirectory:
             raise UserError(f"the network in {root} is running; stop it first, or give another --dir")
         if keep:
             return earlier
-        shutil.rmtree(root)
+        remove(earlier)
     return lay_out(root, plan)
 
 

@@ -10,6 +10,7 @@ DIR/collator/
 import dataclasses
 import json
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from node.keys import KEY_SUFFIX, write_key
 from node.setup import GENESIS_FILE, init_node, join_network
 
 FILE: Final = "devnet.json"
+KEYS: Final = "keys"
 FORMAT: Final = 1
 
 
@@ -70,7 +72,10 @@ def lay_out(root: Path, plan: Plan) -> NetworkDirectory:
     """Create the network's directory. Raises UserError if there is one already."""
     if (root / FILE).exists():
         raise UserError(f"{root} holds a network already; resume it with --keep, or remove the directory")
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root}: can not be made: {error.strerror}; give another directory") from None
     names = [f"node-{index}" for index in range(plan.validators)] + (["collator"] if plan.collator else [])
     ports = free_ports(2 * len(names))
     homes = tuple(
@@ -91,10 +96,20 @@ def lay_out(root: Path, plan: Plan) -> NetworkDirectory:
         join_network(home.directory, genesis, descriptors)
     for name in PEOPLE:
         seed = derived_seed(plan.network, "person", PEOPLE.index(name))
-        path = root / "keys" / f"{name}{KEY_SUFFIX}"
+        path = root / KEYS / f"{name}{KEY_SUFFIX}"
         write_key(path, seed=seed, name=name, purpose="account", passphrase=None)
     (root / FILE).write_text(json.dumps(_describe(network), indent=2) + "\n")
     return network
+
+
+def remove(network: NetworkDirectory) -> None:
+    """Remove what `lay_out` made, and nothing else that people keep in the same directory."""
+    (network.root / FILE).unlink()  # first: what is left of it is no network any more
+    for home in network.nodes:
+        shutil.rmtree(home.directory, ignore_errors=True)
+    for name in PEOPLE:
+        (network.root / KEYS / f"{name}{KEY_SUFFIX}").unlink(missing_ok=True)
+    (network.root / GENESIS_FILE).unlink(missing_ok=True)
 
 
 def load(root: Path) -> NetworkDirectory:
@@ -133,7 +148,7 @@ def _describe(network: NetworkDirectory) -> dict[str, Any]:
         "rpc": [home.rpc for home in network.validators],
         "collator_rpc": [network.collator.rpc] if network.collator else [],
         "genesis": GENESIS_FILE,
-        "keys": {name: f"keys/{name}{KEY_SUFFIX}" for name in PEOPLE},
+        "keys": {name: f"{KEYS}/{name}{KEY_SUFFIX}" for name in PEOPLE},
         "chains": {AGORA_NAME: AGORA_CHAIN},
         "enclaves": {"assets": plan.module.hex()},
         "agora_domain": plan.agora_domain().hex(),

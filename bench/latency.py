@@ -15,8 +15,8 @@ from node.api import BlockTrace
 class FinalityLatency:
     """What the nodes of one cluster reported, block by block.
 
-    A restarted node reports a block again that it finalised while catching up; the first report counts. What a
-    node caught up with has no latency: it was not there when the block was proposed.
+    A restarted node reports a block again that it finalised while catching up; the first report counts. What
+    a node caught up with has no latency: it was not there when the block was proposed.
     """
 
     proposed_ns: dict[Hash, int] = field(default_factory=dict)
