@@ -31,6 +31,7 @@ KEEP_ALIVE_REQUESTS: Final = (
 KEEP_ALIVE_S: Final = 120.0
 BACKLOG: Final = 512
 GRACE_S: Final = 0.2
+MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024  # of a body that is too long, before we hang up
 
 
 class RpcServer:
@@ -131,18 +132,22 @@ def _application(api: NodeApi, metrics: Metrics, config: RpcConfig, url: str, lo
 
 
 async def _bounded_body(request: Request, limit: int) -> bytes | None:
-    """The body, or None as soon as it is known to be longer than `limit` bytes."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
-        return None
+    """The body, or None if it is longer than `limit` bytes.
+
+    The rest of one that is too long is read and thrown away, within bounds: most clients look at the answer
+    only when they have sent everything, and would see a broken connection in place of the reason.
+    """
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+        if size <= limit:
+            parts.append(part)
+            continue
+        parts.clear()
+        if size > limit + MAX_DISCARDED_BYTES:
+            break
+    return b"".join(parts) if size <= limit else None
 
 
 def _json(body: bytes, status: int) -> Response:
