@@ -168,7 +168,10 @@ class RpcConfig(_Section):
 
 
 class JournalConfig(_Section):
-    """`fsync`: durable before a signature leaves. `os`: survives a killed process, not a power cut."""
+    """`fsync`: durable before a signature leaves. `os`: survives a killed process, not a power cut.
+
+    Of the journal alone: what the store holds may have left the journal, so the store always syncs.
+    """
 
     sync: Literal["fsync", "os"] = "fsync"
 

@@ -216,3 +216,26 @@ def test_a_disk_that_fails_ends_the_node_at_once(home, broken) -> None:
     assert faults is not None
     assert others is None
     assert log.count("node.stopped") == 0
+
+
+def test_a_store_that_fails_at_the_end_is_told(home) -> None:
+    config, keys, genesis = parts(home)
+    log = RecordingLog()
+
+    def refuse(*_: object) -> None:
+        raise LocalFault("the store can not be written (the disk is full)")
+
+    async def run() -> None:
+        with Node.open(config, genesis, keys, log) as node, trio.fail_after(20):  # type: ignore[arg-type]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.run, ())
+                while not node.final_chain._pending:  # noqa: ASYNC110
+                    await trio.lowlevel.checkpoint()
+                node._store.persist_blocking = refuse  # type: ignore[method-assign]
+                nursery.cancel_scope.cancel()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(run)
+    faults, _ = caught.value.split(LocalFault)
+    assert faults is not None
+    assert log.count("node.stopped") == 0
