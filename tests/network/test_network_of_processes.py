@@ -5,6 +5,7 @@ audit: one chain at all validators, and every transaction that was acknowledged 
 """
 
 import os
+import random
 import resource
 import signal
 import socket
@@ -274,5 +275,35 @@ def test_a_full_disk_stops_the_node_with_one_sentence(network) -> None:
             assert "Traceback" not in text
             await acknowledged(source, 20)  # the others go on
             cluster.nodes[3].start()
+
+    play(network, scene)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [False, True], ids=["with its journal", "after losing it"])
+def test_a_validator_killed_again_and_again_as_it_starts_is_never_at_fault(network, lost) -> None:
+    """Also in the middle of the probe of a lost journal: a restart must not take it for a first start."""
+
+    async def scene(cluster: Cluster) -> None:
+        chance = random.Random(5)
+        home = network.validators[2]
+        async with load(cluster) as source:
+            await kill(cluster, 2)
+            if lost:
+                (home.directory / "data" / "journal").unlink()
+            for _ in range(8):
+                cluster.nodes[2].start()
+                await trio.sleep(chance.uniform(0.6, 2.0))
+                await kill(cluster, 2)
+            cluster.nodes[2].start()
+            await acknowledged(source, 20)
+            await cluster.wait_for(
+                2, lambda status: not status.amnesic, timeout_s=TIMEOUT_S, what="its vote back"
+            )
+        await kill(cluster, 1)  # its vote is needed from here on
+        await goes_on(cluster, 2)
+        cluster.nodes[1].start()
+        await final(cluster, 1, await height_of(cluster, 2))
+        assert "evidence.found" not in "".join(map(log_of, network.validators))
 
     play(network, scene)

@@ -229,7 +229,7 @@ def test_a_store_that_fails_at_the_end_is_told(home) -> None:
         with Node.open(config, genesis, keys, log) as node, trio.fail_after(20):  # type: ignore[arg-type]
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(node.run, ())
-                while not node.final_chain._pending:  # noqa: ASYNC110
+                while not node.final_chain._pending:
                     await trio.lowlevel.checkpoint()
                 node._store.persist_blocking = refuse  # type: ignore[method-assign]
                 nursery.cancel_scope.cancel()
