@@ -4,9 +4,13 @@ A light block (few transactions, no guest) is checked in the loop, and executed 
 driver calls once the turn's votes have left: it takes less than a hop to a thread would. A heavy one goes to
 the one execution thread, in order. Results of blocks that are not yet durable are
 kept by hash, a bounded number of them: the engine keeps at most 256 final blocks unpersisted, and only
-children of executed blocks are ever validated.
+children of executed blocks are ever validated. What waits for a parent goes when finality passes its height.
+
+A fork that finality has left may lose the state under it at any moment, even while a block of it is being
+executed: such a block is dropped, and the node goes on.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +24,7 @@ from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidBlock
 from consensus.primitives.guest import GuestExecutor
 from consensus.primitives.ids import Hash, Height, PublicKey, Signature
-from consensus.primitives.tree import NodeStore
+from consensus.primitives.tree import MissingNode, NodeStore
 from consensus.relay.blocks import BlockLimits, CheckedPayload, check_payload
 from consensus.relay.ledger import Ledger
 from consensus.relay.registry import Registry
@@ -33,6 +37,7 @@ LIGHT_WEIGHT: Final = (
 )
 LIGHT_BYTES: Final = 4 * 1024
 VERIFIED_CACHE: Final = 8_192
+MAX_WAITING: Final = 1_024  # blocks that may wait or be under way; final ones always may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +65,14 @@ class _Job:
 
 
 class SignatureCache:
-    """Attestations are checked when they arrive and again when a block carries them: the second is free."""
+    """Attestations are checked when they arrive and again when a block carries them: the second is free.
+
+    The first is in the trio loop, the second in the thread that executes.
+    """
 
     def __init__(self) -> None:
         self._good: dict[tuple[PublicKey, bytes, Signature], None] = {}
+        self._lock = threading.Lock()
 
     def verify(self, key: PublicKey, message: bytes, signature: Signature) -> bool:
         """`crypto.verify`, remembering what was good."""
@@ -72,9 +81,10 @@ class SignatureCache:
             return True
         if not crypto.verify(key, message, signature):
             return False
-        if len(self._good) >= VERIFIED_CACHE:
-            self._good.pop(next(iter(self._good)), None)
-        self._good[entry] = None
+        with self._lock:
+            if len(self._good) >= VERIFIED_CACHE:
+                del self._good[next(iter(self._good))]
+            self._good[entry] = None
         return True
 
 
@@ -108,7 +118,8 @@ class Executor:
         self._remember = remember
         self._done: dict[Hash, Executed] = {start.hash: start}
         self._jobs: dict[Hash, _Job] = {}
-        self._waiting: dict[Hash, list[Callable[[], None]]] = {}  # parent → what its execution lets go on
+        self._waiting: dict[Hash, list[Callable[[], None]]] = {}  # block → who asked to be told
+        self._children: dict[Hash, list[_Job]] = {}  # block → jobs that need its state
         self._invalid: dict[Hash, str] = {}
         self._light: deque[tuple[_Job, Executed, CheckedPayload]] = deque()
         self._heavy: deque[tuple[_Job, Executed]] = deque()
@@ -126,6 +137,10 @@ class Executor:
             action()
         else:
             self._waiting.setdefault(block, []).append(action)
+
+    def __len__(self) -> int:
+        """Blocks that wait, are under way, or are kept with their results."""
+        return len(self._jobs) + len(self._done)
 
     # --- work
 
@@ -159,9 +174,15 @@ class Executor:
             if each.header.height <= height and name != self.tip.hash and not keep(name):
                 self._release(each)
                 del self._done[name]
-        for parent in [name for name in self._waiting if name not in self._jobs and name not in self._done]:
+        for parent, children in list(self._children.items()):
+            for job in [each for each in children if not each.trusted and each.header.height <= height]:
+                self._drop(job)
+                children.remove(job)
+            if not children:
+                del self._children[parent]
+        for name in [each for each in self._waiting if each not in self._jobs]:
             if len(self._waiting) > 64:
-                del self._waiting[parent]
+                del self._waiting[name]
         while len(self._invalid) > 64:
             del self._invalid[next(iter(self._invalid))]
 
@@ -170,8 +191,25 @@ class Executor:
             self.nodes.release(each.result.new_nodes)
 
     def _submit(self, job: _Job) -> None:
-        self._jobs[job.hash] = job
-        self.when_executed(job.header.parent_hash, lambda: self._begin(job))
+        parent = job.header.parent_hash
+        if parent in self._done:
+            self._jobs[job.hash] = job
+            self._begin(job)
+        elif job.trusted or len(self._jobs) < MAX_WAITING:  # beyond, this node abstains
+            self._jobs[job.hash] = job
+            self._children.setdefault(parent, []).append(job)
+
+    def _drop(self, job: _Job) -> None:
+        """Finality went another way: nobody needs an answer any more."""
+        del self._jobs[job.hash]
+        self._waiting.pop(job.hash, None)
+
+    def _is_lost(self, job: _Job) -> bool:
+        """Whether `job` is on a fork that finality has left: it does not build on the tip."""
+        at = self._done.get(job.header.parent_hash)
+        while at is not None and at.header.height > self.tip.header.height:
+            at = self._done.get(at.header.parent_hash)
+        return not job.trusted and (at is None or at.hash != self.tip.hash)
 
     def _begin(self, job: _Job) -> None:
         parent = self._done[job.header.parent_hash]
@@ -195,6 +233,9 @@ class Executor:
             if not self._light:
                 return False
             job, parent, checked = self._light.popleft()
+            if self._is_lost(job):
+                self._drop(job)
+                continue
             self.inline += 1
             self._finish(job, self._run(job, parent, checked))
         return bool(self._light)
@@ -207,9 +248,9 @@ class Executor:
                 self._more = trio.Event()
                 await self._more.wait()
             job, parent = self._heavy[0]
-            if not job.trusted and job.header.height <= self.tip.header.height:  # finality went another way
+            if self._is_lost(job):
                 self._heavy.popleft()
-                del self._jobs[job.hash]
+                self._drop(job)
                 continue
             self.threaded += 1
             try:
@@ -219,6 +260,10 @@ class Executor:
                 done = await trio.to_thread.run_sync(self._run, job, parent, checked, limiter=limiter)
             except InvalidBlock as error:
                 self._reject(job, str(error))
+            except MissingNode:
+                if not self._is_lost(job):
+                    raise
+                self._drop(job)
             else:
                 self._finish(job, done)
             self._heavy.popleft()
@@ -269,14 +314,20 @@ class Executor:
             answer(True, "")
 
     def _reject(self, job: _Job, reason: str) -> None:
-        del self._jobs[job.hash]
-        if job.trusted:
-            raise RuntimeError(
-                f"block {job.hash.hex()} at height {job.header.height} is final but invalid: {reason}"
-            )
-        self._invalid[job.hash] = reason
-        for answer in job.answers:
-            answer(False, reason)
+        """`job` is invalid, and so is all that waits for it."""
+        rejected = [(job, reason)]
+        while rejected:
+            job, reason = rejected.pop()
+            del self._jobs[job.hash]
+            if job.trusted:
+                raise RuntimeError(
+                    f"block {job.hash.hex()} at height {job.header.height} is final but invalid: {reason}"
+                )
+            self._invalid[job.hash] = reason
+            for answer in job.answers:
+                answer(False, reason)
+            self._waiting.pop(job.hash, None)
+            rejected += [(child, "its parent is invalid") for child in self._children.pop(job.hash, ())]
 
     def _finish(self, job: _Job, done: Executed) -> None:
         if done.result is not None:
@@ -284,6 +335,8 @@ class Executor:
         self._done[job.hash] = done
         del self._jobs[job.hash]
         self._accept(job)  # who asked while it was being executed
+        for child in self._children.pop(job.hash, ()):
+            self._begin(child)
         for action in self._waiting.pop(job.hash, ()):
             action()
 
