@@ -138,7 +138,7 @@ def sign_transaction(key: SigningKey, body: TransactionBody) -> bytes:
 
 def transaction_hash(raw: bytes) -> Hash:
     """The hash by which a transaction's receipt is found; of the signed bytes."""
-    return hash_tagged(b"PHALANX/transaction/1", raw)
+    return hash_tagged(b"PHALANX/transaction-hash/1", raw)
 
 
 def check_transaction(
