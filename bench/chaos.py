@@ -165,7 +165,7 @@ async def run(
     pauses, leader_pauses = chaos.pauses_ns(), chaos.pauses_ns(leaders_only=True)
     recoveries = [kill.recovered_ns - kill.restarted_ns for kill in chaos.kills]
     return {
-        "validators": validators,
+        "validators": len(validator_set.stakes),
         "seed": chosen,
         "kills": len(chaos.kills),
         "recovered": len(recoveries),
@@ -204,6 +204,9 @@ def broken_promises(report: dict[str, Any], kills: int) -> list[str]:
 async def _network(validators: int, attach: Path | None) -> AsyncIterator[Cluster]:
     if attach is not None:
         async with attach_cluster(load(attach)) as cluster:
+            if not cluster.running:
+                start = f"phalanx devnet --keep --dir {attach}"
+                raise UserError(f"the network in {attach} is not running: start it with `{start}`")
             yield cluster
         return
     plan = Plan(network=new_plan_name(), validators=validators, collator=False, idle_interval_ms=0)

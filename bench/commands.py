@@ -50,7 +50,7 @@ def _run(work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
 
     trio.run(watched)
     if not report:
-        raise click.exceptions.Exit(INTERRUPTED)
+        raise click.Abort
     return report
 
 

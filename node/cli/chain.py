@@ -64,8 +64,8 @@ def list_(output: Output, *, rpc: str | None) -> None:
 @json_option
 @pass_output
 def show(output: Output, *, which: str, rpc: str | None) -> None:
-    """Show chain WHICH: its number, or a name of the devnet here."""
-    number = find_chain(which)
+    """Show chain WHICH: its number or name."""
+    number = find_chain(which, rpc)
     report = ask(rpc_url(rpc), lambda client: client.chain(number))
     rows = [
         ("chain", f"{report.chain} {report.name} ({report.policy})"),
@@ -111,7 +111,7 @@ def register(
     keys_dir: Path | None,
     passphrase_file: Path | None,
 ) -> None:
-    """Register a consumer chain called NAME; `phalanx chain list` then shows its number."""
+    """Register a consumer chain called NAME; with --wait shows its number."""
     key = open_key(sender, keys_dir, passphrase_file)
     if code is None:
         wasm = agora.wasm()
@@ -129,7 +129,7 @@ def register(
         balance=Amount(balance),
     )
     submission = Submission(url=rpc_url(rpc), key=key, max_fee=max_fee, wait=wait, timeout_s=timeout_s)
-    submit(output, submission, action)
+    submit(output, submission, action, outcome=lambda raw: {"chain": int.from_bytes(raw, "big")})
 
 
 @chain.command(epilog=example("phalanx chain topup agora --amount 1_000_000 --from alice --wait"))
@@ -160,7 +160,7 @@ def topup(
     """Add to the relay balance of chain WHICH, from which its candidates and messages are paid."""
     key = open_key(sender, keys_dir, passphrase_file)
     submission = Submission(url=rpc_url(rpc), key=key, max_fee=max_fee, wait=wait, timeout_s=timeout_s)
-    submit(output, submission, TopUpChain(chain=find_chain(which), amount=Amount(amount)))
+    submit(output, submission, TopUpChain(chain=find_chain(which, rpc), amount=Amount(amount)))
 
 
 @chain.command(epilog=example("phalanx chain transfer agora --from alice --to bob --amount 5 --wait"))
@@ -192,7 +192,7 @@ def transfer(
     action = agora.Transfer(to=find_account(receiver, keys_dir), amount=Amount(amount))
     key = open_key(sender, keys_dir, passphrase_file)
     submission = Submission(url=collator_url(rpc), key=key, max_fee=0, wait=wait, timeout_s=timeout_s)
-    _send(output, submission, find_chain(which), action)
+    _send(output, submission, find_chain(which, rpc), action)
 
 
 @chain.command(epilog=example("phalanx chain put agora text:greeting text:hello --from alice --wait"))
@@ -223,7 +223,7 @@ def put(
     """Set KEY to VALUE in the sender's own space of an agora chain."""
     signer = open_key(sender, keys_dir, passphrase_file)
     submission = Submission(url=collator_url(rpc), key=signer, max_fee=0, wait=wait, timeout_s=timeout_s)
-    _send(output, submission, find_chain(which), agora.Put(key=key, value=value))
+    _send(output, submission, find_chain(which, rpc), agora.Put(key=key, value=value))
 
 
 def _send(output: Output, submission: Submission, number: ChainId, action: agora.Action) -> None:
@@ -236,8 +236,9 @@ def _send(output: Output, submission: Submission, number: ChainId, action: agora
                 raise UserError(f"chain {number} is not an agora: its transactions need its own tools")
             stored = await client.chain_state(number, agora.account_key(submission.key.public))
             try:
-                nonce = agora.decode_account(stored.value).nonce
-                raw = agora.sign_transaction(submission.key, domain, nonce, action)
+                sender = agora.decode_account(stored.value)
+                _check_funds(sender, action, number)
+                raw = agora.sign_transaction(submission.key, domain, sender.nonce, action)
             except (DecodeError, ValueError) as error:
                 raise UserError(str(error)) from None
             started = time.monotonic()
@@ -264,6 +265,14 @@ def _send(output: Output, submission: Submission, number: ChainId, action: agora
     output.result(document, table(rows))
     if report is not None and report.error:
         raise UserError(report.error)
+
+
+def _check_funds(sender: agora.Account, action: agora.Action, number: ChainId) -> None:
+    """Raises UserError for a transfer that the chain would carry and not do: its refusals are not told."""
+    if isinstance(action, agora.Transfer) and action.amount > sender.balance:
+        raise UserError(
+            f"the sender has {sender.balance} units on chain {number}, not the {action.amount} to send"
+        )
 
 
 async def _watch(
@@ -308,7 +317,7 @@ def _since(started: float) -> float:
 def account(output: Output, *, which: str, account: str, rpc: str | None, keys_dir: Path | None) -> None:
     """Show an account of an agora chain."""
     key = find_account(account, keys_dir)
-    number = find_chain(which)
+    number = find_chain(which, rpc)
     report = ask(collator_url(rpc), lambda client: client.chain_state(number, agora.account_key(key)))
     try:
         held = agora.decode_account(report.value)
@@ -335,7 +344,7 @@ def state(
     output: Output, *, which: str, key: bytes, prove: bool, genesis: Path | None, rpc: str | None
 ) -> None:
     """Show the raw KEY of a chain's own tree."""
-    endpoint = ChainEndpoint(chain=find_chain(which))
+    endpoint = ChainEndpoint(chain=find_chain(which, rpc))
     report = ask(collator_url(rpc), lambda client: client.chain_state(endpoint.chain, key, prove=prove))
     verified = (
         verify_guest_state(report, head_key(endpoint.chain), key, genesis, kind=HeadRecord) if prove else None

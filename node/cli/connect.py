@@ -17,6 +17,7 @@ from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import UserError
 from consensus.primitives.ids import ChainId, ModuleId, PublicKey
 from node import keys
+from node.client import ask
 from node.config import DEFAULT_RPC_PORT, parse_public_key
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -119,15 +120,23 @@ def find_account(text: str, directory: Path | None) -> PublicKey:
     return keys.read_header(find_key_file(text, directory)).public
 
 
-def find_chain(text: str) -> ChainId:
-    """A chain by number, or by its name in the devnet here. Raises UserError."""
+def find_chain(text: str, rpc: str | None) -> ChainId:
+    """A chain by number, by its name in the devnet here, or by a name that one chain of the network has.
+
+    Raises UserError.
+    """
     known = devnet_description().get("chains", {})
     if text in known:
         return ChainId(int(known[text]))
     if text.isascii() and text.isdigit() and int(text) < 1 << 32:
         return ChainId(int(text))
-    hint = f"; the devnet has {', '.join(sorted(known))}" if known else ""
-    raise UserError(f"no chain called {text!r}: give its number, see `phalanx chain list`{hint}")
+    named = [each.chain for each in ask(rpc_url(rpc), lambda client: client.chains()) if each.name == text]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        numbers = ", ".join(map(str, named))
+        raise UserError(f"chains {numbers} are all called {text!r}: give the number of the one you mean")
+    raise UserError(f"no chain is called {text!r}: see `phalanx chain list`")
 
 
 def find_module(text: str) -> ModuleId:

@@ -157,7 +157,7 @@ def call(
         wait=wait,
         timeout_s=timeout_s,
     )
-    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain))
+    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain, rpc))
     submit(output, submission, CallEnclave(instance=instance, input=data, fuel_limit=Fuel(fuel)))
 
 
@@ -174,7 +174,7 @@ def state(
     output: Output, *, module: str, key: bytes, chain: str, prove: bool, genesis: Path | None, rpc: str | None
 ) -> None:
     """Show the raw KEY of an instance's own tree."""
-    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain))
+    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain, rpc))
     report = ask(
         rpc_url(rpc),
         lambda client: client.enclave_state(instance.module, instance.chain, key, prove=prove),

@@ -44,9 +44,16 @@ class Submission:
 
 
 def submit(
-    output: Output, submission: Submission, action: Action, *, extra: dict[str, Any] | None = None
+    output: Output,
+    submission: Submission,
+    action: Action,
+    *,
+    extra: dict[str, Any] | None = None,
+    outcome: Callable[[bytes], dict[str, Any]] = lambda _output: {},
 ) -> None:
-    """Sign, submit and, if asked, watch one transaction; prints the outcome.
+    """Sign, submit and, if asked, watch one transaction; prints what became of it.
+
+    extra: what else to print; outcome: what to print of a successful one's output.
 
     Raises UserError when it is refused, fails, is void, or does not end in time.
     """
@@ -81,6 +88,9 @@ def submit(
     document["receipt"] = to_json(report)
     rows += receipt_rows(report)
     if report.status in ("ok", ""):
+        told = outcome(report.output)
+        document |= told
+        rows += told.items()
         output.result(document, table(rows))
         return
     failure = f"the transaction {_why(report)}; it changed nothing but the fee, {report.fee} units"

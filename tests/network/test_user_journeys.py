@@ -226,7 +226,20 @@ def test_a_consumer_chain_and_its_enclave(network):
         "enacted",
         "final",
     ]
-    assert document(phalanx("chain", "show", "agora", "--json", network=network))["head_height"] >= 1
+    assert document(phalanx("chain", "show", "1", "--json", network=network))["head_height"] >= 1
+    overdraft = (
+        "chain",
+        "transfer",
+        "agora",
+        "--from",
+        "alice",
+        "--to",
+        "bob",
+        "--amount",
+        "9" * 20,
+        "--json",
+    )
+    assert "the sender has" in refusal(phalanx(*overdraft, network=network))
     proved = phalanx("chain", "state", "agora", "text:d", "--prove", "--json", network=network)
     assert document(proved)["verified"] is True
     [module] = document(phalanx("enclave", "list", "--json", network=network))
@@ -259,7 +272,7 @@ def test_health_and_metrics(network):
 
 def test_transactions_that_can_not_be(network):
     carol, nobody = network.plan.person("carol"), SigningKey(bytes(range(32)))
-    transfer = Transfer(to=network.plan.person("bob").public, amount=Amount(1))
+    transfer = Transfer(to=network.plan.person("bob").public, amount=Amount(2_000))  # unlike any sent before
     good = signed(network, transfer)
     tried = {
         "signature": good[:-1] + bytes([good[-1] ^ 1]),

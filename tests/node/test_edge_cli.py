@@ -155,7 +155,7 @@ def test_wrong_usage_is_exit_code_2(arguments):
         (("query", "account", "00" * 32), "not a usable Ed25519 key"),
         (("query", "state", "planet/mars"), "account/KEY"),
         (("enclave", "show", "xyz"), "64 hex digits"),
-        (("chain", "show", "xyz"), "phalanx chain list"),
+        (("chain", "show", "xyz", "--rpc", "http://127.0.0.1:1"), "is it running?"),
         (("enclave", "deploy", "no.wasm", "--from", "x"), "no.wasm"),
         (("run", "nowhere"), "phalanx init"),
         (("genesis", "--show", "none.json"), "no such file"),
