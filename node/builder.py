@@ -7,6 +7,7 @@ receipt becomes provable only with the next header.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from consensus.agreement.events import BuildPayload, PayloadBuilt
 from consensus.candidates.receipts import CandidateInclusion
@@ -22,6 +23,7 @@ from node.mempool import Mempool
 
 Includable = Callable[[RelayView, int], Sequence[CandidateInclusion]]
 HEADROOM_BYTES = 64
+_NOBODY: Final = AccountRecord(balance=0, nonce=0)
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ class PayloadBuilder:
         chosen = []
         if len(self._mempool):
             chosen = self._mempool.select(
-                lambda accounts: self._nonces(parent, accounts),
+                lambda accounts: self._accounts(parent, accounts),
                 max_bytes=room,
                 max_weight=weight,
                 max_transactions=limits.max_transactions,
@@ -121,9 +123,9 @@ class PayloadBuilder:
             return EMPTY_PAYLOAD, 0
         return encode_payload([each.raw for each in chosen], candidates), len(chosen)
 
-    def _nonces(self, parent: Executed, accounts: Sequence[PublicKey]) -> list[int]:
+    def _accounts(self, parent: Executed, accounts: Sequence[PublicKey]) -> list[AccountRecord]:
         raws = get_many(self._executor.nodes, parent.post_root, [account_key(each) for each in accounts])
-        return [0 if raw is None else decode(AccountRecord, raw, limit=RECORD_LIMIT).nonce for raw in raws]
+        return [_NOBODY if raw is None else decode(AccountRecord, raw, limit=RECORD_LIMIT) for raw in raws]
 
     @staticmethod
     def _has_unproved(parent: Executed) -> bool:

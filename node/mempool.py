@@ -87,15 +87,15 @@ class Mempool:
         self._chain_id_hash = chain_id_hash
         self._parameters = parameters
         self._accounts: dict[PublicKey, dict[int, CheckedTransaction]] = {}
-        self._names: set[Hash] = set()
+        self._costs: dict[Hash, int] = {}  # of every transaction in the pool: what its sender must have
         self._order: deque[PublicKey] = deque()  # senders, each once, in the order in which they get turns
         self._limiter = trio.CapacityLimiter(1)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._costs)
 
     def __contains__(self, name: Hash) -> bool:
-        return name in self._names
+        return name in self._costs
 
     # --- the stateless check
 
@@ -126,7 +126,7 @@ class Mempool:
 
         `account_of` reads the newest executed state. Admitting what is in the pool again is no error.
         """
-        if checked.hash in self._names:
+        if checked.hash in self._costs:
             return
         body = checked.body
         account = account_of(body.sender)
@@ -143,7 +143,7 @@ class Mempool:
         if replaced is not None:
             self._forget(replaced)
         queue[body.nonce] = checked
-        self._names.add(checked.hash)
+        self._costs[checked.hash] = self._cost(checked)
         self.bytes += len(checked.raw)
 
     def _refusal(self, checked: CheckedTransaction, account: AccountRecord) -> str | None:
@@ -159,7 +159,7 @@ class Mempool:
         floor = self.fee_floor(checked)
         if body.max_fee < floor:
             return f"max_fee {body.max_fee} is too low: this transaction costs at least {floor}"
-        needed = floor + _moved(body)
+        needed = self._cost(checked)
         if account.balance < needed:
             return f"the sender has {account.balance} units, but fee and amount come to {needed}"
         queue = self._accounts.get(body.sender, {})
@@ -180,7 +180,7 @@ class Mempool:
 
         Who goes is known before anything goes: what is refused must not have cost others their place.
         """
-        count, held_bytes = len(self._names), self.bytes
+        count, held_bytes = len(self._costs), self.bytes
         if count < self.limits.transactions and held_bytes + size <= self.limits.bytes:
             return None
         longest = [(-len(queue), who) for who, queue in self._accounts.items() if len(queue) > own + 1]
@@ -212,11 +212,15 @@ class Mempool:
             floor += fuel_fee(self._parameters, action.fuel_limit)
         return floor
 
+    def _cost(self, checked: CheckedTransaction) -> int:
+        """What its sender must have for the transaction to take its full effect."""
+        return self.fee_floor(checked) + _moved(checked.body)
+
     # --- blocks
 
     def select(
         self,
-        nonces: Callable[[Sequence[PublicKey]], Sequence[int]],
+        accounts: Callable[[Sequence[PublicKey]], Sequence[AccountRecord]],
         *,
         max_bytes: int,
         max_weight: int,
@@ -224,17 +228,21 @@ class Mempool:
     ) -> list[CheckedTransaction]:
         """Transactions for a block, runs of consecutive nonces, senders taking turns as they arrived.
 
-        `nonces` gives the next nonces of accounts in the state that the block builds on. Nothing is taken
-        out: a transaction leaves once a final block has carried it.
+        `accounts` reads the state that the block builds on. A run ends where the sender's balance does: what
+        it could not pay for would be void, and fill the block for nothing. Nothing is taken out: a
+        transaction leaves once a final block has carried it.
         """
         senders = list(self._order)
         chosen: list[CheckedTransaction] = []
         for start in range(0, len(senders), CHECK_SLICE):
             some = senders[start : start + CHECK_SLICE]
-            for sender, first in zip(some, nonces(some), strict=True):
+            for sender, account in zip(some, accounts(some), strict=True):
                 queue = self._accounts[sender]
-                nonce = first
+                nonce, balance = account.nonce, account.balance
                 while (each := queue.get(nonce)) is not None:
+                    balance -= self._costs[each.hash]
+                    if balance < 0:
+                        break
                     size = len(each.raw) + 5
                     if len(chosen) >= max_transactions or size > max_bytes or each.weight > max_weight:
                         break
@@ -254,17 +262,19 @@ class Mempool:
             first += 1
         return first
 
-    def advance(
-        self, transactions: Iterable[CheckedTransaction], next_nonce: Callable[[PublicKey], int]
-    ) -> None:
-        """A final block was executed: drop what its senders' nonces have passed."""
+    def advance(self, transactions: Iterable[CheckedTransaction], account_of: AccountOf) -> None:
+        """A final block was executed: drop what its senders' nonces have passed or can not pay any more.
+
+        Only sending lowers a balance, so only the block's senders are looked at.
+        """
         for sender in {each.body.sender for each in transactions}:
             queue = self._accounts.get(sender)
             if queue is None:
                 continue
-            bound = next_nonce(sender)
-            for nonce in [nonce for nonce in queue if nonce < bound]:
-                self._remove(queue[nonce])
+            account = account_of(sender)
+            for each in list(queue.values()):
+                if each.body.nonce < account.nonce or self._costs[each.hash] > account.balance:
+                    self._remove(each)
 
     def _remove(self, checked: CheckedTransaction) -> None:
         sender = checked.body.sender
@@ -276,7 +286,7 @@ class Mempool:
             self._order.remove(sender)
 
     def _forget(self, checked: CheckedTransaction) -> None:
-        self._names.discard(checked.hash)
+        self._costs.pop(checked.hash, None)
         self.bytes -= len(checked.raw)
 
 

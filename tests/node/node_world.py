@@ -247,7 +247,7 @@ class Core:
         self.when_certified(block)
 
     def _final(self, notice: FinalNotice) -> None:
-        self.mempool.advance(notice.checked.transactions, lambda account: notice.view.account(account).nonce)
+        self.mempool.advance(notice.checked.transactions, notice.view.account)
 
     def submit(self, raws: Sequence[bytes]) -> None:
         for raw in raws:

@@ -27,6 +27,10 @@ RICH = AccountRecord(balance=10**15, nonce=0)
 WHOLE = {"max_bytes": 10**7, "max_weight": 10**9, "max_transactions": 10**6}
 
 
+def rich(nonce: int) -> AccountRecord:
+    return AccountRecord(balance=RICH.balance, nonce=nonce)
+
+
 def raw_of(user: int, nonce: int, fee: int = 10**6, size: int = 0, amount: int = 1) -> bytes:
     action = DeployEnclave(code=bytes(size)) if size else Transfer(to=USERS[0].public, amount=Amount(amount))
     body = TransactionBody(
@@ -60,7 +64,7 @@ def picked(pool: Mempool, **nonces: int) -> list[tuple[int, int]]:
     """(user, nonce) of what would go into a block without limits."""
     names = {user.public: index for index, user in enumerate(USERS)}
     first = {USERS[int(user[1:])].public: nonce for user, nonce in nonces.items()}
-    chosen = pool.select(lambda accounts: [first.get(each, 0) for each in accounts], **WHOLE)
+    chosen = pool.select(lambda accounts: [rich(first.get(each, 0)) for each in accounts], **WHOLE)
     return [(names[each.body.sender], each.body.nonce) for each in chosen]
 
 
@@ -94,8 +98,8 @@ def test_bounds_hold_and_refusals_change_nothing(offers, blocks) -> None:
         assert len(pool) == len(mirror) <= limits.transactions
         assert pool.bytes == sum(len(held.raw) for held in mirror.values()) <= limits.bytes
         if number in blocks:  # a block takes what can go
-            chosen = pool.select(lambda accounts: [0] * len(accounts), **WHOLE)
-            pool.advance(chosen, lambda account: 0)
+            chosen = pool.select(lambda accounts: [RICH] * len(accounts), **WHOLE)
+            pool.advance(chosen, lambda account: RICH)
             assert len(pool) == len(mirror), "no nonce has passed: nothing leaves"
     for user in range(5):
         run = [nonce for who, nonce in picked(pool) if who == user]
@@ -164,7 +168,7 @@ def test_what_a_final_block_has_passed_leaves_and_stays_known() -> None:
     run = [checked(0, nonce) for nonce in range(4)]
     for each in run:
         pool.admit(each, lambda _: RICH)
-    pool.advance(run[:2], lambda account: 2)
+    pool.advance(run[:2], lambda account: rich(2))
     assert [each.hash in pool for each in run] == [False, False, True, True]
     assert picked(pool, u0=2) == [(0, 2), (0, 3)]
     assert pool.cache.get(run[0].hash) is run[0], "its signature need not be checked again"
@@ -177,11 +181,26 @@ def test_a_block_is_filled_up_to_its_limits_and_senders_take_turns() -> None:
             pool.admit(checked(user, nonce), lambda _: RICH)
     size, weight = len(raw_of(0, 0)), checked(0, 0).weight
     limits = {"max_bytes": 4 * (size + 8), "max_weight": 10**9, "max_transactions": 10**6}
-    assert len(pool.select(lambda accounts: [0] * len(accounts), **limits)) == 4
+    assert len(pool.select(lambda accounts: [RICH] * len(accounts), **limits)) == 4
     limits = {"max_bytes": 10**6, "max_weight": 5 * weight, "max_transactions": 10**6}
-    assert len(pool.select(lambda accounts: [0] * len(accounts), **limits)) == 5
+    assert len(pool.select(lambda accounts: [RICH] * len(accounts), **limits)) == 5
     limits = {"max_bytes": 10**6, "max_weight": 10**9, "max_transactions": 2}
-    assert len(pool.select(lambda accounts: [0] * len(accounts), **limits)) == 2
+    assert len(pool.select(lambda accounts: [RICH] * len(accounts), **limits)) == 2
+
+
+def test_what_its_sender_can_not_pay_after_the_ones_before_it_fills_no_block() -> None:
+    """Void transactions cost nothing: a drained account's queue would fill every block for ever."""
+    pool = pool_of()
+    fee = pool.fee_floor(checked(1, 0))
+    account = AccountRecord(balance=1_000 + fee, nonce=0)
+    run = [checked(1, 0, amount=1_000), *(checked(1, nonce, amount=0) for nonce in range(1, 6))]
+    for each in run:
+        pool.admit(each, lambda _: account)
+    assert pool.select(lambda accounts: [account for _ in accounts], **WHOLE) == run[:1]
+    drained = AccountRecord(balance=0, nonce=1)
+    assert pool.select(lambda accounts: [drained for _ in accounts], **WHOLE) == []
+    pool.advance(run[:1], lambda _: drained)
+    assert len(pool) == pool.bytes == 0
 
 
 def test_the_cache_of_checked_transactions_is_bounded() -> None:
