@@ -15,18 +15,17 @@ from consensus.agreement.messages import MAX_BLOCK_BYTES
 from consensus.agreement.messages import block_hash as name_of
 from consensus.messaging.lanes import LaneRecord, lane_id, lane_key
 from consensus.primitives.codec import decode
-from consensus.primitives.errors import InvalidTransaction, PhalanxError, UserError
+from consensus.primitives.errors import InvalidTransaction, UserError
 from consensus.primitives.guest import Endpoint, InstanceEndpoint, Policy
 from consensus.primitives.ids import Amount, ChainId, Hash, Height, ModuleId, Nonce, PublicKey, ValidatorIndex
 from consensus.primitives.tree import MissingNode, get
 from consensus.relay.blocks import Payload
 from consensus.relay.genesis import Genesis
 from consensus.relay.ledger import RECORD_LIMIT, guest_key
-from consensus.relay.proofs import FinalState, encode_receipt_proof, prove_receipt
 from consensus.relay.receipts import Code, TransactionReceipt
 from consensus.relay.registry import ChainRecord, ModuleRecord, head_key, instance_key
 from consensus.relay.transactions import CheckedTransaction, transaction_hash
-from consensus.relay.views import StateProof, StateView, prove_guest_key
+from consensus.relay.views import StateView, prove_guest_key
 from net.identity import PeerId
 from net.transport import Transport
 from node.api import (
@@ -52,7 +51,7 @@ from node.executor import Executor
 from node.final_chain import FinalChain
 from node.mempool import Mempool
 from node.progress import Progress
-from node.proofs import StateBundle, encode_state_bundle
+from node.proofs import Prover
 from node.store import Store, StoredReceipts, transaction_receipts
 from node.trace import TraceRing
 from node.validator_set import FIRST_EPOCH
@@ -100,6 +99,7 @@ class Answers:
         self._trace = trace
         self._transport = transport
         self._collator = collator
+        self._prover = Prover(executor.nodes, final_chain)
         self._flood = flood
         self._statistics = statistics
         self._began = time.monotonic()
@@ -247,25 +247,7 @@ class Answers:
         receipt = held.transactions.get(tx_hash)
         if receipt is None:
             raise UserError(f"{tx_hash.hex()} was void: it had no effect and has no receipt")
-        block = self._chain.block(place)
-        if block is None:
-            raise UserError(f"this node has pruned block {place}; ask another node")
-        view = StateView(
-            nodes=self._executor.nodes,
-            root=block.post_root,
-            height=place,
-            block=held.block,
-            time_ms=block.header.time_ms,
-        )
-        final = self._final_state(Height(place + 1))
-        if final is None:
-            raise UserError(
-                f"the header above block {place} is not final yet; wait until its stage is `proved`"
-            )
-        try:
-            return encode_receipt_proof(prove_receipt(receipt, held.all.receipts, view, final))
-        except PhalanxError:
-            raise UserError(f"this node has pruned the state of block {place}; ask another node") from None
+        return self._prover.receipt(place, held.block, receipt, held.all.receipts)
 
     # --- the relay chain
 
@@ -289,20 +271,9 @@ class Answers:
             return StateReport(key=key, value=value, height=self._chain.executed_height)
         view = self._chain.proven_view()
         leaf = view.prove(key)
-        return StateReport(key=key, value=leaf.value, height=view.height, proof=self._bundle(leaf, None))
-
-    def _bundle(self, leaf: StateProof, inner: StateProof | None) -> bytes:
-        """Proof of what the proven view holds, under the newest executed header."""
-        final = self._final_state(self._chain.executed_height)
-        if final is None:
-            raise UserError("nothing is final yet, so nothing can be proved; ask again in a moment")
-        return encode_state_bundle(StateBundle(final=final, leaf=leaf, inner=inner))
-
-    def _final_state(self, height: Height) -> FinalState | None:
-        block, proof = self._chain.block(height), self._chain.proof(height)
-        if block is None or proof is None:
-            return None
-        return FinalState(header=block.header, finality=proof)
+        return StateReport(
+            key=key, value=leaf.value, height=view.height, proof=self._prover.state(leaf, None)
+        )
 
     def block(self, *, height: Height | None = None, block_hash: Hash | None = None) -> BlockReport:
         """A final block by height or by hash."""
@@ -400,7 +371,7 @@ class Answers:
             raise UserError(
                 "this node is still rebuilding the chain's state; ask again in a moment"
             ) from None
-        proof = self._bundle(view.prove(head_key(chain)), inner)
+        proof = self._prover.state(view.prove(head_key(chain)), inner)
         return StateReport(key=guest_key(key), value=inner.value, height=view.height, proof=proof)
 
     def _collates(self, chain: ChainId) -> Collator:
@@ -440,7 +411,7 @@ class Answers:
             value = view.instance_state(instance, key)
             return StateReport(key=guest_key(key), value=value, height=view.height)
         inner = prove_guest_key(self._executor.nodes, record.root, key)
-        proof = self._bundle(view.prove(instance_key(instance)), inner)
+        proof = self._prover.state(view.prove(instance_key(instance)), inner)
         return StateReport(key=guest_key(key), value=inner.value, height=view.height, proof=proof)
 
     def lane(self, source: Endpoint, destination: Endpoint) -> tuple[int, int]:
