@@ -20,7 +20,15 @@ __all__ = ["DEFAULT_LIMITS", "Admitted", "InvalidModule", "ModuleLimits", "admit
 
 
 class InvalidModule(PhalanxError):
-    """The bytes are not a module that may run here; the text is one sentence with what and where."""
+    """The bytes are not a module that may run here; the text is one sentence with what and where.
+
+    `rule` is the part of it that is the same on every machine and so may enter a receipt: the engine's own
+    words, which change with its version, are for people only.
+    """
+
+    def __init__(self, rule: str, engine: str = "") -> None:
+        super().__init__(f"{rule}: {engine}" if engine else rule)
+        self.rule = rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +49,5 @@ def admit(wasm: bytes, limits: ModuleLimits = DEFAULT_LIMITS) -> Admitted:
         raise InvalidModule(f"the module {reason}") from None
     complaint = sandbox.validate(wasm)
     if complaint is not None:
-        raise InvalidModule(f"the module does not validate: {complaint}")
+        raise InvalidModule("the module does not validate", complaint)
     return Admitted(wasm, module_id(wasm), code_hash(wasm), layout)

@@ -127,11 +127,11 @@ class Worker:
 
 
 def refusal_of(code: bytes) -> str | None:
-    """Why these bytes may not run as a guest, or None."""
+    """Why these bytes may not run as a guest, or None. It enters receipts: no word of it is the engine's."""
     try:
         admit(code)
     except InvalidModule as reason:
-        return protocol.shorten(str(reason))
+        return protocol.shorten(reason.rule)
     return None
 
 

@@ -16,6 +16,7 @@ from enclaves.guests import agora, assets
 from enclaves.limits import DEFAULT_LIMITS
 from enclaves.module import InvalidModule, admit, code_hash, module_id
 from enclaves.stack_meter import meter_stack
+from enclaves.worker import refusal_of
 
 GOOD = guest("(i32.const 0)")
 MEMORY = '(memory (export "memory") 1)'
@@ -210,3 +211,10 @@ def test_one_file_alone_touches_the_engine() -> None:
     package = Path(enclaves.__file__).parent
     importers = [path.name for path in package.rglob("*.py") if "import wasmtime" in path.read_text()]
     assert importers == ["sandbox.py"]
+
+
+def test_the_engines_words_never_reach_a_receipt() -> None:
+    ill_typed = module(body="(i64.const 0)")
+    with pytest.raises(InvalidModule, match=r"does not validate: .+"):
+        admit(ill_typed)
+    assert refusal_of(ill_typed) == "the module does not validate"
