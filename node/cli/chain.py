@@ -257,7 +257,9 @@ def _send(output: Output, submission: Submission, number: ChainId, action: agora
     name, report, waited = trio.run(run)
     document: dict[str, Any] = {"hash": name.hex(), "chain": number, "waited_ms": waited}
     rows: list[tuple[str, Any]] = [("transaction", name.hex())]
-    if report is not None:
+    if report is None:
+        rows.append(("note", "wait until it is final before the key sends here again: see --wait"))
+    else:
         document["receipt"] = to_json(report)
         rows += [("stage", report.stage), ("chain height", report.height)]
         if report.error:

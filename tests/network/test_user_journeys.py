@@ -5,6 +5,7 @@ One network serves all tests of this file. Every wrong thing has one clear sente
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ import trio
 import wasmtime
 
 from bench.cluster import LOG_FILE, NodeProcess, attach_cluster
-from bench.directory import NetworkDirectory, lay_out, load, new_plan_name
+from bench.directory import NetworkDirectory, NodeHome, lay_out, load, new_plan_name
 from bench.plan import Plan
+from bench.ports import free_ports
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import DecodeError, PeerFault
 from consensus.primitives.ids import Amount, Hash, Nonce
@@ -466,3 +468,70 @@ def test_devnet_is_interrupted_and_resumed(tmp_path):
     child = begin("--validators", "1", "--no-load")  # a new one, in its place
     assert interrupt(child)["network"] != before["network"]
     assert (root / notes.name).exists()
+
+
+@pytest.mark.slow
+def test_two_machines(tmp_path):
+    """The recipe of the README on loopback ports; then one of the two is given another network's genesis."""
+    secret, genesis = tmp_path / "secret.txt", tmp_path / "genesis.json"
+    secret.write_text("correct horse\n")
+    ports = free_ports(4)
+    homes = [
+        NodeHome(name=name, directory=tmp_path / name, peer_port=ports[index], rpc_port=ports[2 + index])
+        for index, name in enumerate(("alice", "bob"))
+    ]
+
+    def say(*arguments: object) -> str:
+        done = phalanx(*map(str, arguments))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    for home in homes:
+        addresses = ("--listen", f"127.0.0.1:{home.peer_port}", "--rpc-listen", f"127.0.0.1:{home.rpc_port}")
+        sealed = ("--passphrase-file", secret) if home.name == "alice" else ()
+        say("init", home.directory, "--name", home.name, *addresses, *sealed)
+    alice, bob = homes
+    say("key", "new", "carol", "--keys-dir", tmp_path)
+    descriptor, funds = bob.directory / "node.json", f"{tmp_path / 'carol.key'}=1_000_000_000"
+    say("genesis", alice.directory, descriptor, "--network", "one", "--out", genesis, "--account", funds)
+    (bob.directory / "genesis.json").write_bytes(genesis.read_bytes())
+    with (bob.directory / "config.toml").open("a") as config:
+        config.write((tmp_path / "peers.toml").read_text())
+    assert "good" in say("run", "--check", alice.directory, "--passphrase-file", secret)
+
+    def start(home: NodeHome, *more: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "node.cli.main", "run", str(home.directory), *map(str, more)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def stop(child: subprocess.Popen[str]) -> str:
+        child.terminate()
+        _, log = child.communicate(timeout=TIMEOUT_S)
+        assert child.returncode == 0, log
+        return log
+
+    def up(home: NodeHome, height: int) -> None:
+        async def reached() -> None:
+            async with RpcClient(home.rpc, patience_s=20) as client:
+                with trio.fail_after(TIMEOUT_S):
+                    while (await client.status()).final_height < height:  # noqa: ASYNC110 (over RPC)
+                        await trio.sleep(0.1)
+
+        trio.run(reached)
+
+    first, second = start(alice, "--passphrase-file", secret), start(bob)
+    try:
+        up(alice, 2)
+        key = alice.directory / "keys" / "account.key"
+        transfer = ("tx", "send", "--from", tmp_path / "carol.key", "--to", key, "--amount", 100, "--wait")
+        assert "proved" in say(*transfer, "--rpc", alice.rpc)
+        stop(second)
+        shutil.rmtree(bob.directory / "data" / "store")
+        other = tmp_path / "two.json"
+        say("genesis", alice.directory / "node.json", descriptor, "--network", "two", "--out", other)
+        (bob.directory / "genesis.json").write_bytes(other.read_bytes())
+        second = start(bob)
+        up(bob, 0)
+        trio.run(trio.sleep, 2)  # for a handshake, whoever dials
+    finally:
+        logs = [stop(child) for child in (first, second)]
+    assert all("reason=wrong_network" in log for log in logs)
