@@ -17,8 +17,9 @@
 
 `includable` is what a leader puts into its block: per chain in order, from the head that its parent's state
 has on. A header that breaks a rule costs its sender the candidate, not a statement: only re-execution is
-worth a signature. Bounds: MAX_PER_CHAIN candidates a chain, MAX_PER_SENDER of them from one peer, EARLY
-attestations of unknown candidates a peer, SERVED_BYTES of settled PoVs.
+worth a signature. Bounds: MAX_PER_CHAIN candidates a chain, shared out fairly between senders, at most
+MAX_PER_SENDER of them from one peer, EARLY attestations of unknown candidates a peer, SERVED_BYTES of
+settled PoVs.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,12 +62,13 @@ from consensus.candidates.receipts import (
     pov_hash,
     statement_of,
 )
-from consensus.candidates.tracking import EarlyAttestations, ServedPovs, Tracked
+from consensus.candidates.tracking import EarlyAttestations, ServedPovs, Tracked, who_makes_room
 from consensus.candidates.view import RelayView
 from consensus.primitives.ids import ChainId, Epoch, Hash, PublicKey, Signature, ValidatorIndex
 
 MAX_PER_CHAIN: Final = 16
 MAX_AHEAD: Final = 2 * MAX_PIPELINE_DEPTH  # of the executed head: this machine may be a little behind
+MAX_RELAY_AHEAD: Final = 64  # relay blocks that a relay parent may be ahead of what is executed here
 MAX_PER_SENDER: Final = MAX_AHEAD
 
 VerifySignature = Callable[[PublicKey, bytes, Signature], bool]
@@ -147,8 +149,16 @@ class Backing:
         found = self._candidates.get(name)
         if found is None:
             state = None if self._view is None else self._view.chain(header.chain)
-            if state is None or not self._has_room(sender, header, name, state):
+            if state is None or not self._may_wait(header, name, state):
                 return
+            same = [each for each in self._candidates.values() if each.header.chain == header.chain]
+            if sum(each.sender == sender for each in same) >= MAX_PER_SENDER:
+                return
+            if len(same) >= MAX_PER_CHAIN:
+                victim = who_makes_room(sender, same)
+                if victim is None:
+                    return
+                yield from self._forget(victim, Stage.TIMED_OUT, "its sender offers more than its share")
             found = self._candidates[name] = Tracked(name, header, sender)
             yield CandidateStage(candidate=name, header=header, stage=Stage.COLLATED)
             for early_sender, attestation in self._early.take(name):
@@ -159,13 +169,11 @@ class Backing:
         yield from self._proceed(found)
         yield from self._proceed_chain(header.chain)
 
-    def _has_room(self, sender: Sender, header: CandidateHeader, name: Hash, state: ChainView) -> bool:
+    def _may_wait(self, header: CandidateHeader, name: Hash, state: ChainView) -> bool:
         height = header.height - state.tip.height
-        if not 1 <= height <= MAX_AHEAD or name in state.rejected or name in self._served:
-            return False
-        same = [each for each in self._candidates.values() if each.header.chain == header.chain]
-        own = [each for each in same if each.sender == sender]
-        return len(own) < MAX_PER_SENDER and len(same) < MAX_PER_CHAIN
+        near = header.relay_parent_height <= self._height + MAX_RELAY_AHEAD
+        settled = name in state.rejected or name in self._served
+        return 1 <= height <= MAX_AHEAD and near and not settled
 
     def _on_request(self, sender: Sender, request: PovRequest) -> Iterator[BackingEffect]:
         found = self._candidates.get(request.candidate)
@@ -324,6 +332,8 @@ class Backing:
     # --- decisions
 
     def _next_inclusion(self, view: RelayView, state: ChainView, tip: Tip) -> CandidateInclusion | None:
+        """One that is enacted before one that is rejected: anybody can offer what is rejected."""
+        rejection: CandidateInclusion | None = None
         for found in sorted(self._candidates.values(), key=lambda each: each.name):
             header = found.header
             if header.chain != state.chain or header.parent_head != tip.head or found.name in state.rejected:
@@ -336,8 +346,10 @@ class Backing:
                 and inbox_refusal(header, state) is None
                 and (verdict is Verdict.INVALID or view.can_pay(header))
             ):
-                return found.inclusion(verdict, self._epoch)
-        return None
+                if verdict is Verdict.VALID:
+                    return found.inclusion(verdict, self._epoch)
+                rejection = rejection or found.inclusion(verdict, self._epoch)
+        return rejection
 
     def _on_advanced(self, view: RelayView) -> Iterator[BackingEffect]:
         self._view = view

@@ -1,6 +1,6 @@
 """What the backing machine remembers, each thing with its bound."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -56,6 +56,12 @@ class Tracked:
         self._holders.append(self._holders.pop(0))
         return self._holders[-1]
 
+    def is_worth_keeping(self) -> bool:
+        """Whether work of this validator or the word of another would be lost with it."""
+        if self.verdict is None:
+            return self.executing or bool(self.votes[Verdict.VALID])
+        return self.verdict is Verdict.VALID
+
     def decided(self, validators: ValidatorSet) -> Verdict | None:
         """The verdict that validators with more than 2/3 of all stake signed."""
         for verdict, votes in self.votes.items():
@@ -73,6 +79,18 @@ class Tracked:
             signers=bitmap_of([index for index, _ in signed]),
             signatures=tuple(signature for _, signature in signed),
         )
+
+
+def who_makes_room(sender: Sender, crowd: list[Tracked]) -> Tracked | None:
+    """Which of a chain's candidates goes for one more of `sender`'s; None if its own share is as large.
+
+    Anybody may offer candidates, so that whoever offers most gives way; not what is being executed or what
+    anybody attested as valid.
+    """
+    shares = Counter(each.sender for each in crowd)
+    idle = [each for each in crowd if not each.is_worth_keeping()]
+    last = max(idle, key=lambda each: (shares[each.sender], each.header.height, each.name), default=None)
+    return last if last is not None and shares[last.sender] > shares[sender] + 1 else None
 
 
 class EarlyAttestations:

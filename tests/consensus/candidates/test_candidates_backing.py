@@ -360,3 +360,48 @@ def test_headers_that_break_a_rule_earn_no_statement(network: Network) -> None:
     world.run()
     assert all(len(machine) == 0 for machine in world.machines)
     assert world.reached(0) == [Stage.COLLATED, Stage.TIMED_OUT]
+
+
+def test_a_crowd_of_senders_does_not_keep_an_honest_one_out(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    machine = world.machines[0]
+    for number in range(MAX_PER_CHAIN):  # of three senders; they build on nothing and are never executed
+        junk = replace(header, parent_head=bytes([number]) * 32, height=header.height + 1)
+        machine.handle(
+            CandidateReceived(sender=20 + number % 3, message=CandidateOffer(header=junk, pov=b""))
+        )
+    assert len(machine) == MAX_PER_CHAIN
+    world.offer(header, collator.povs[header.hash])
+    world.run()
+    assert len(machine) == MAX_PER_CHAIN
+    (inclusion,) = machine.includable(network.view, 16)
+    assert inclusion.header == header
+
+
+def test_a_relay_parent_far_ahead_is_no_reason_to_wait(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    far = replace(header, relay_parent_height=2**60)
+    machine = Validators(network).machines[0]
+    assert not machine.handle(CandidateReceived(sender=COLLATOR, message=CandidateOffer(header=far, pov=b"")))
+    assert len(machine) == 0
+
+
+def test_what_is_enacted_goes_before_what_is_rejected(network: Network) -> None:
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    own = InstanceEndpoint(module=BANK_ID, chain=1)
+    for number in range(8):  # one of them is certainly first in the order of names
+        lie = replace(header, outgoing=(Outgoing(destination=own, payload=b"%d" % number),))
+        world.povs[lie.hash] = CandidateOffer(header=lie, pov=collator.povs[header.hash])
+        for index in range(4):
+            message = world.povs[lie.hash]
+            world.post(index, CandidateReceived(sender=20 + number // 4, message=message))
+    world.offer(header, collator.povs[header.hash])
+    world.run()
+    for machine in world.machines:
+        (inclusion,) = machine.includable(network.view, 16)
+        assert inclusion.verdict == Verdict.VALID
