@@ -16,6 +16,7 @@ TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, START, ELEMENT, CODE, DAT
 _ORDER: Final = (TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, ELEMENT, DATA_COUNT, CODE, DATA)
 _MAGIC: Final = b"\x00asm\x01\x00\x00\x00"
 INDIRECT: Final = -1  # the callee of a call through the table
+CALL_WORK: Final = 256  # of compiling one call with its bracket, where a branch costs one for each local
 
 Signature = tuple[tuple[int, ...], tuple[int, ...]]  # parameter and result types
 
@@ -43,6 +44,7 @@ class Layout:
     has_memory: bool = False
     exports: dict[str, tuple[int, int]] = field(default_factory=dict)  # name → (kind, index)
     bodies: list[Body] = field(default_factory=list)
+    compile_work: int = 0  # bounds the time that compiling takes: nobody's fuel pays for it
 
 
 def scan(
@@ -273,6 +275,7 @@ class _Scanner:
     def _instructions(self, reader: Reader, index: int, variables: int) -> list[tuple[int, int, int]]:
         layout, limits = self._layout, self._limits
         data, end = self._module, reader.end
+        edges = 0  # blocks and branch targets: at each, the compiler joins every local
         table = wasm.OPCODES
         calls: list[tuple[int, int, int]] = []
         depth = 1
@@ -304,11 +307,13 @@ class _Scanner:
                         f"in function {index} at byte {position}"
                     )
                 depth += 1
+                edges += 1
                 if depth > limits.nesting:
                     raise Malformed(f"nests blocks deeper than {limits.nesting} in function {index}")
             elif form == wasm.END:
                 depth -= 1
             elif form == wasm.BRANCH:
+                edges += 1
                 self._label(reader.u32(), depth, index, position)
             elif form == wasm.CALL:
                 callee = reader.u32()
@@ -326,7 +331,9 @@ class _Scanner:
                 calls.append((position, reader.position, INDIRECT))
             elif form == wasm.BRANCH_TABLE:
                 where = f"branch targets in function {index}"
-                for _ in range(reader.count(limits.branch_targets, where) + 1):
+                targets = reader.count(limits.branch_targets, where) + 1
+                edges += targets
+                for _ in range(targets):
                     self._label(reader.u32(), depth, index, position)
             elif form == wasm.ZERO_BYTE:
                 if reader.byte() != 0 or not layout.has_memory:
@@ -337,6 +344,12 @@ class _Scanner:
                 raise Malformed(f"uses {wasm.describe(opcode)} in function {index} at byte {position}")
         if reader.position != end:
             raise Malformed(f"has bytes after the end of function {index} at byte {reader.position}")
+        layout.compile_work += edges * (variables + 1) + len(calls) * CALL_WORK
+        if layout.compile_work > limits.compile_work:
+            raise Malformed(
+                f"takes too long to compile: blocks and branches times locals, and {CALL_WORK} for each call,"
+                f" come to {layout.compile_work} by function {index}, the limit is {limits.compile_work}"
+            )
         return calls
 
     @staticmethod

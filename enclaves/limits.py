@@ -23,6 +23,7 @@ class ModuleLimits:
     segments: int = 4096  # data or element segments
     table_elements: int = 4096
     memory_pages: int = 512  # of PAGE_BYTES
+    compile_work: int = 4 * 1024 * 1024  # `layout.CALL_WORK` and the like; some 2 s of the engine's compiler
 
 
 DEFAULT_LIMITS: Final = ModuleLimits()

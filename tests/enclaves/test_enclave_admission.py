@@ -98,6 +98,15 @@ REFUSED = {
     "many locals": (module(f"(func (local {'i32 ' * 1100}))"), "locals in function 0"),
     "many parameters": (module(f"(func (param {'i32 ' * 40}))"), "parameters in type"),
     "deep nesting": (module(body="(block " * 300 + ")" * 300), "deeper than 256"),
+    "many calls": (module("(func $f)", "(call $f)" * 17_000), "takes too long to compile"),
+    "many joins": (
+        module("(func (local" + " i32" * 1000 + ")" + "(loop (br_if 0 (i32.const 0)))" * 2_200 + ")"),
+        "takes too long to compile",
+    ),
+    "wide tables": (
+        module("(func (local" + " i32" * 1000 + ")" + f"(br_table {'0 ' * 4_000} (i32.const 0))" * 2 + ")"),
+        "takes too long to compile",
+    ),
     "large function": (module(body="(nop)" * 140_000), "has function 0 of"),
     "many functions": (module("(func)" * 5000), "functions, the limit is 4096"),
     "oversize": (GOOD + bytes(20 * 1024 * 1024), "the limit is 1048576"),
