@@ -50,7 +50,7 @@ MAX_WRITE_BYTES: Final = 4 * 1024 * 1024  # keys and values of one call
 MAX_REASON_BYTES: Final = 256
 ABSENT: Final = 0xFFFF_FFFF  # in place of a length: no value
 
-_READ_CHUNK: Final = 1_024  # keys fetched before their bytes are paid for
+_READ_CHUNK: Final = 1_024  # keys fetched at once, at most
 
 # --- prices of fuel schedule 0, in fuel; one unit is about one instruction of the guest
 PRICE_CALL: Final = 2_000
@@ -62,6 +62,8 @@ PRICE_MESSAGE: Final = 20_000
 PRICE_EVENT: Final = 2_000
 PRICE_HASH: Final = 600  # per item of blake3
 PRICE_VERIFY: Final = 80_000  # per item of ed25519_verify
+
+_LONGEST_VALUE_PRICE: Final = MAX_VALUE_BYTES * PRICE_BYTE
 
 _CONTEXT: Final = struct.Struct("<IIQQII32s32sIIIIQ")
 CONTEXT_BYTES: Final = _CONTEXT.size  # 120
@@ -166,8 +168,12 @@ class HostCalls:
         batch.finish()
         values: list[bytes | None] = []
         size = 0
-        for start in range(0, len(keys), _READ_CHUNK):
-            chunk = self._overlay.read(keys[start : start + _READ_CHUNK])
+        while len(values) < len(keys):
+            start = len(values)
+            affordable = self._machine.fuel() // (
+                MAX_VALUE_BYTES * PRICE_BYTE
+            )  # were every value the longest
+            chunk = self._overlay.read(keys[start : start + min(max(affordable, 1), _READ_CHUNK)])
             moved = sum(4 if value is None else 4 + len(value) for value in chunk)
             self._machine.charge(moved * PRICE_BYTE)
             size += moved

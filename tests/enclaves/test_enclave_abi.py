@@ -107,6 +107,22 @@ def test_state_get_says_how_much_room_it_needs_and_writes_nothing_beyond() -> No
     assert outcome.output == bytes(100) + u32(9)
 
 
+def test_state_get_fetches_no_more_than_the_fuel_that_is_left_could_pay_for() -> None:
+    """A thousand keys cost eight million; their values of 64 KiB would be sixty-four million bytes."""
+    keys = batch(*(sized(u32(number)) for number in range(1_000)))
+    body = f"(call $state_get (i32.const 0) (i32.const {len(keys)}) (i32.const 0) (i32.const 0))"
+    fetched = 0
+
+    def read(wanted: list[bytes]) -> list[bytes | None]:
+        nonlocal fetched
+        fetched += len(wanted)
+        return [bytes(64 * 1024)] * len(wanted)
+
+    outcome = execute(call_of(guest(body, keys), fuel=9_000_000), read)
+    assert_rolled_back(outcome, Status.OUT_OF_FUEL)
+    assert 10 < fetched <= 16
+
+
 def test_send_emit_hash_and_verify() -> None:
     key = SigningKey(SecretSeed(bytes(32)))
     claim = key.public + key.sign(b"yes") + sized(b"yes")
