@@ -5,9 +5,10 @@ is in the state from when it is sent until it is delivered or consumed, and it i
 once, in order. A lane has credit in messages and in bytes; a lane without credit refuses, so that the
 *sending* call fails and nothing that was accepted is ever lost.
 
-Lanes to an instance share one queue of deliveries, first sent first served, from which each block takes a
-bounded number. A delivery that has to wait (its answer finds a full lane, its payer is out of funds) goes
-to the queue's end, and its lane rests for twice as long each time: it costs the others nothing.
+Lanes to an instance that hold messages share one queue, each of them in it once, from which each block takes
+a bounded number of turns: one message, and the lane goes to the queue's end if it holds more. A lane whose
+delivery has to wait (its answer finds a full lane, its payer is out of funds) rests for twice as long each
+time and passes its turns: however much it holds, it costs the others one entry in the queue.
 Lanes to a chain wait until a candidate of the chain consumes them by cursor.
 """
 
@@ -83,7 +84,7 @@ class InboxRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRecord:
-    """The queue of deliveries: entries `first` up to, not including, `next`, each a lane's id."""
+    """Lanes to instances that hold messages, by id: entries `first` up to, not including, `next`."""
 
     first: U64 = 0
     next: U64 = 0
@@ -170,13 +171,13 @@ class Lanes:
             self._write_lane(
                 name, replace(lane, sent=lane.sent + 1, queued_bytes=lane.queued_bytes + len(each.payload))
             )
-            if isinstance(each.destination, InstanceEndpoint):
+            if isinstance(each.destination, InstanceEndpoint) and lane.sent == lane.delivered:
                 self._enqueue(name)
 
     # --- delivery to instances
 
     def deliveries_waiting(self) -> int:
-        """Entries in the queue of deliveries."""
+        """How many lanes to instances hold messages."""
         queue = self._queue()
         return queue.next - queue.first
 
@@ -199,7 +200,10 @@ class Lanes:
 
     def acknowledge(self, delivery: Delivery) -> None:
         """The message was delivered, whatever came of it: it is gone."""
-        self._drop(delivery.lane_id, self._existing(delivery.lane_id), 1)
+        lane = self._existing(delivery.lane_id)
+        self._drop(delivery.lane_id, lane, 1)
+        if lane.sent > lane.delivered + 1:
+            self._enqueue(delivery.lane_id)
 
     def postpone(self, delivery: Delivery, height: Height) -> None:
         """The message waits in its place; its lane rests for 1, 2, 4 … blocks."""

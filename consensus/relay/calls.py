@@ -133,13 +133,15 @@ def _receipt(call: PendingCall, post_root: Hash, outgoing: Sequence[Outgoing]) -
 
 
 def deliver_messages(run: Run) -> None:
-    """Deliver what waits for instances: a bounded number, in a bounded amount of fuel, in the order sent."""
+    """Deliver what waits for instances: a bounded number, in a bounded amount of fuel, lanes in turn."""
     lanes = run.registry.lanes
     fuel_left = run.parameters.delivery_fuel_per_block
-    for _ in range(min(lanes.deliveries_waiting(), run.parameters.deliveries_per_block)):
-        if fuel_left < run.parameters.delivery_fuel_limit:
+    passed = 0  # turns in a row: once round the queue, every lane in it rests
+    for _ in range(run.parameters.deliveries_per_block):
+        if fuel_left < run.parameters.delivery_fuel_limit or passed == lanes.deliveries_waiting():
             return
         delivery = lanes.next_delivery(run.context.height)
+        passed = 0 if delivery is not None else passed + 1
         if delivery is not None:
             fuel_left = Fuel(fuel_left - _deliver(run, delivery))
 

@@ -68,11 +68,28 @@ def test_a_postponed_lane_rests_longer_each_time_and_blocks_no_other() -> None:
     assert lanes.deliveries_waiting() == 1
 
 
+def test_a_full_lane_that_rests_is_one_entry_in_the_queue_and_lanes_take_turns() -> None:
+    lanes = make(messages=1_000)
+    lanes.send(CHAINS[0], outgoing(INSTANCES[0], *[b"stuck"] * 1_000), 1)
+    lanes.postpone(lanes.next_delivery(1), 1)
+    lanes.send(CHAINS[1], outgoing(INSTANCES[1], b"a", b"b"), 2)
+    lanes.send(CHAINS[1], outgoing(INSTANCES[0], b"c"), 2)
+    assert lanes.deliveries_waiting() == 3
+    served = []
+    for _ in range(5):  # turns of a block, the first of which the resting lane passes
+        delivery = lanes.next_delivery(1)
+        if delivery is not None:
+            served.append(delivery.message.payload)
+            lanes.acknowledge(delivery)
+    assert served == [b"a", b"c", b"b"]
+    assert lanes.deliveries_waiting() == 1
+
+
 def test_an_acknowledged_lane_forgets_its_rests() -> None:
     lanes = make()
     lanes.send(CHAINS[0], outgoing(INSTANCES[0], b"a", b"b"), 1)
     lanes.postpone(lanes.next_delivery(1), 1)
-    assert lanes.next_delivery(1) is None  # the second entry of the same lane waits with the first
+    assert lanes.next_delivery(1) is None  # the second message waits with the first
     first = lanes.next_delivery(5)
     assert first.message.payload == b"a"
     lanes.acknowledge(first)
