@@ -47,7 +47,7 @@ from consensus.candidates.receipts import (
 )
 from consensus.candidates.view import RelayView
 from consensus.primitives.errors import InvalidBlock, LocalFault
-from consensus.primitives.guest import GuestCall
+from consensus.primitives.guest import GuestCall, Status
 from consensus.primitives.ids import Epoch, Hash, Height, ValidatorIndex
 from enclaves.pool import StatelessOutcome
 from node.final_chain import FinalNotice
@@ -211,6 +211,8 @@ class Validation:
         except InvalidBlock as error:
             return Verdict.INVALID, str(error)
         ran = self._workers.execute_stateless(prepared.call, prepared.pre_root, prepared.witness)
+        if ran.outcome is not None and ran.outcome.status is Status.ENGINE_FAULT:
+            raise LocalFault(ran.outcome.reason)  # it may be this machine's memory that ends its workers
         return judge(task.header, ran.outcome, ran.post_root, ran.refusal)
 
     async def _keep(self, candidate: Hash, task: CandidateTask, limiter: trio.CapacityLimiter) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import trio
-from candidate_world import COLLATOR, OWN, World, make_network, until
+from candidate_world import COLLATOR, OWN, BrokenWorkers, World, make_network, until
 
 from consensus.agreement.statements import Verdict
 from consensus.candidates.receipts import (
@@ -15,8 +15,8 @@ from consensus.candidates.receipts import (
     pov_hash,
 )
 from consensus.primitives.errors import LocalFault
-from consensus.primitives.guest import Outgoing
-from enclaves.pool import WorkerPool
+from consensus.primitives.guest import GuestOutcome, Outgoing, Status
+from enclaves.pool import StatelessOutcome, WorkerPool
 from node import validation
 from node.store import Store
 
@@ -131,6 +131,24 @@ def test_a_local_fault_abstains_and_accuses_nobody(network, pool, tmp_path) -> N
             assert 1 not in [index for index, _ in inclusion.signed()]
             assert inclusion.verdict == Verdict.VALID
             assert not world.blamed
+
+    trio.run(main)
+
+
+def test_workers_that_die_accuse_nobody(network, pool, tmp_path, monkeypatch) -> None:
+    """Three deaths may be this machine's memory and not the guest: an attestation would be an accusation."""
+    dead = StatelessOutcome(
+        outcome=GuestOutcome(status=Status.ENGINE_FAULT, fuel_used=1, reason="killed three times"),
+        post_root=bytes(32),
+    )
+    monkeypatch.setattr(BrokenWorkers, "execute_stateless", lambda *_: dead)
+    world = World(network, pool, tmp_path, broken=(1,))
+
+    async def main() -> None:
+        async with world.running():
+            await world.collator.submit(world.transfers(1))
+            await until(lambda: world.validators[1].abstained == 1)
+            assert world.validators[1].found_invalid == 0
 
     trio.run(main)
 
