@@ -22,6 +22,7 @@ from node.api import Stage
 
 WARM_UP_BLOCKS: Final = 30
 FLOOR_ROUNDS: Final = 300
+POLL_S: Final = 0.5  # asking takes the nodes' time from what is measured
 RECEIPT_TIMEOUT_S: Final = 10.0
 
 
@@ -67,7 +68,7 @@ async def _watch_blocks(watch: Watch, blocks: int) -> tuple[Height, Height]:
     while min(status.final_height for status in await _statuses(watch.cluster)) < last:
         watch.cluster.check_running(list(watch.cluster.validators))
         await watch.poll()
-        await trio.sleep(0.1)
+        await trio.sleep(POLL_S)
     await watch.poll()
     return first, last
 

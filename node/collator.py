@@ -111,6 +111,9 @@ class Collator:
         genesis = chain_genesis_state(entries)
         start = Version(height=Height(0), head=genesis_head(chain, genesis.root), root=genesis.root)
         self.problem = ""  # why nothing is collated, one sentence
+        self.building = (
+            False  # a candidate is being built: its transactions wait no more, nor are they in flight
+        )
         self.built = 0
         self.enacted = 0
         self.lost = 0
@@ -211,6 +214,7 @@ class Collator:
         """Counters, for metrics."""
         return {
             "chain_transactions_waiting": len(self._mempool),
+            "candidates_building": int(self.building),
             "candidates_in_flight": len(self._flights),
             "candidates_built": self.built,
             "candidates_enacted": self.enacted,
@@ -366,6 +370,7 @@ class Collator:
         self._mempool.give_back(rest)
         if not chosen and not plan.inbox:
             return False
+        self.building = True
         try:
             header, pov = await trio.to_thread.run_sync(
                 run_plan, self._replica, self._workers, plan, limiter=self._limiter
@@ -377,6 +382,8 @@ class Collator:
             self._mempool.give_back(chosen)
             self._log.error("collation.failed", reason=str(fault))
             return False
+        finally:
+            self.building = False
         self._size.succeeded(len(chosen), header.fuel_used, len(pov))
         flight = self._enter_flight(header, pov, chosen)
         self.built += 1

@@ -399,7 +399,7 @@ class Node:
             figures["journal_bytes"] = self._journal.size_bytes
             figures["journal_commits_total"] = self._journal.commits
         if self.validation is not None:
-            figures |= {f"candidates_{name}": value for name, value in self.validation.statistics().items()}
+            figures |= self.validation.statistics()
         if self.collator is not None:
             figures |= {f"collator_{name}": value for name, value in self.collator.statistics().items()}
         return figures

@@ -38,7 +38,8 @@ async def enact_all(world: World) -> None:
     while idle < 3:
         await trio.sleep(0.01)
         figures = world.collator.statistics()
-        busy = figures["chain_transactions_waiting"] or figures["candidates_in_flight"]
+        work = ("chain_transactions_waiting", "candidates_building", "candidates_in_flight")
+        busy = any(figures[each] for each in work)
         if busy and not world.includable():
             continue
         idle = 0 if busy else idle + 1
