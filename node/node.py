@@ -49,6 +49,7 @@ from node.lock import directory_lock
 from node.mempool import Mempool
 from node.opening import (
     agreement_parameters,
+    bind_to_network,
     gate,
     known_peers,
     mempool_limits,
@@ -223,6 +224,7 @@ class Node:
             except OSError as error:
                 raise UserError(f"{config.data_path} can not be made: {error.strerror}") from None
             stack.enter_context(directory_lock(config.data_path))
+            bind_to_network(config.data_path, genesis.hash)
             store = Store(config.data_path / STORE_DIRECTORY, retention=config.retention.states)
             stack.callback(store.close)
             root, nodes = genesis_state(genesis)

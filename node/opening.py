@@ -1,6 +1,9 @@
 """What a node finds when it starts: its journal, its place in the set, the block it continues from."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -24,6 +27,31 @@ from node.mempool import MempoolLimits
 from node.setup import journal_path
 from node.store import Store
 from node.validator_set import FIRST_EPOCH
+
+NETWORK_FILE: Final = "network"
+
+
+def bind_to_network(data: Path, genesis_hash: Hash) -> None:
+    """Let a data directory belong to one network for ever: its journal says what was signed *there*.
+
+    Raises UserError if it belongs to another one; the store says so too, but a store can be deleted.
+    """
+    path = data / NETWORK_FILE
+    try:
+        held = path.read_text().strip()
+    except FileNotFoundError:
+        with path.open("w") as file:
+            file.write(f"{genesis_hash.hex()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can not be read ({error}): is the disk whole?") from None
+    if held != genesis_hash.hex():
+        raise UserError(
+            f"{data} belongs to network {held[:16]}…, but the genesis file is {genesis_hash.hex()[:16]}…:"
+            " give each network a directory of its own"
+        )
 
 
 def open_signing_journal(

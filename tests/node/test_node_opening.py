@@ -19,7 +19,7 @@ from consensus.agreement.journal_records import (
     encode_record,
 )
 from consensus.primitives.errors import LocalFault, UserError
-from consensus.primitives.ids import ZERO_HASH, Epoch, Height, View
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, View
 from consensus.relay.genesis import Genesis
 from node.api import Role
 from node.config import Address, NodeConfig, load_config
@@ -27,7 +27,7 @@ from node.config_writer import Settings
 from node.journal import open_journal
 from node.keys import NodeKeys, open_node_keys
 from node.node import Node
-from node.opening import open_signing_journal, own_index
+from node.opening import bind_to_network, open_signing_journal, own_index
 from node.setup import build_genesis, init_node, journal_path, read_descriptor
 
 AMNESIA = AmnesiaRecord(epoch=Epoch(1), nonce=ZERO_HASH)
@@ -170,6 +170,15 @@ def test_a_directory_serves_one_process_and_one_network(home) -> None:
         pass
     with Node.open(config, genesis, keys, log):  # what was refused has let go of everything
         pass
+
+
+def test_a_directory_without_its_store_still_knows_its_network(tmp_path) -> None:
+    """Its journal says what was signed on one network, and is of no use on another."""
+    mine, other = Hash(b"m" * 32), Hash(b"o" * 32)
+    bind_to_network(tmp_path, mine)
+    bind_to_network(tmp_path, mine)
+    with pytest.raises(UserError, match="belongs to network 6d6d6d6d6d6d6d6d"):
+        bind_to_network(tmp_path, other)
 
 
 def test_a_lone_validator_runs_stops_and_flushes(home) -> None:
