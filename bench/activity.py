@@ -6,6 +6,7 @@ Light on purpose, so that a devnet shows all of its parts at work without slowin
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -25,11 +26,12 @@ from consensus.primitives.crypto import SigningKey
 from consensus.primitives.ids import RELAY_CHAIN, Hash, PublicKey
 from enclaves.guests import agora
 
-TRANSFER_ACCOUNTS = range(8)  # of the plan's bench accounts
-CALL_ACCOUNT = 8
-CHAIN_ACCOUNTS = range(9, 13)
-EXPORT_ACCOUNT = 13
-ACCOUNTS = 14
+TRANSFER_ACCOUNTS: Final = range(8)  # of the plan's bench accounts
+CALL_ACCOUNT: Final = 8
+CHAIN_ACCOUNTS: Final = range(9, 13)
+EXPORT_ACCOUNT: Final = 13
+PAUSE_S: Final = 0.1
+CHAIN_PAUSE_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -82,10 +84,11 @@ async def prepare(cluster: Cluster, *, batch: int = 5, window: int = 20) -> Acti
             source=await _chain_source(cluster),
             batch=2 * batch,
             window=2 * window,
+            pause_s=CHAIN_PAUSE_S,
         )
     return Activity(
-        transfers=Load(clients, relay_transfers(senders), batch=batch, window=window),
-        calls=Load(clients, calls, batch=1, window=4),
+        transfers=Load(clients, relay_transfers(senders), batch=batch, window=window, pause_s=PAUSE_S),
+        calls=Load(clients, calls, batch=1, window=4, pause_s=PAUSE_S),
         chain=chain,
     )
 

@@ -22,7 +22,7 @@ DONE: Final = (ChainStage.ENACTED, ChainStage.FINAL)
 class ChainLoad:
     """One source of a consumer chain's transactions, offered to its collator in batches.
 
-    At most `window` are not yet enacted at a time.
+    At most `window` are not yet enacted at a time; `pause_s` between two batches makes a light load of it.
     """
 
     client: RpcClient
@@ -30,6 +30,7 @@ class ChainLoad:
     source: Iterator[bytes]
     batch: int
     window: int
+    pause_s: float = 0.0
     submitted: int = 0
     done: list[tuple[int, int]] = field(default_factory=list)  # (seen enacted at ns, how many)
     refused: dict[Hash, str] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class ChainLoad:
             batch = list(islice(self.source, self.batch)) if room >= self.batch else []
             if batch:
                 await self._submit(batch)
+                await trio.sleep(self.pause_s)
             else:
                 await trio.sleep(POLL_S)
             await self._count()

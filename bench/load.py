@@ -39,7 +39,8 @@ class Load:
     """One source of relay transactions against several nodes.
 
     At most `window` transactions are unacknowledged at a time; `batch` go in one request. Receipts are asked
-    for every `poll_s`: asking costs the nodes time that they share with what is measured.
+    for every `poll_s`: asking costs the nodes time that they share with what is measured. `pause_s` between
+    two batches makes a light load of it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Load:
         batch: int,
         window: int,
         poll_s: float = POLL_S,
+        pause_s: float = 0.0,
     ) -> None:
         self.report: Final = LoadReport()
         self._clients = list(clients)
@@ -59,6 +61,7 @@ class Load:
         self._pending: dict[Hash, tuple[bytes, int]] = {}  # hash → bytes, submitted at
         self._turn = 0
         self._poll_s = poll_s
+        self._pause_s = pause_s
         self._asked = 0.0
         self._stopping = False
         self.drained: Final = trio.Event()  # set once it was stopped and everything sent is final
@@ -93,6 +96,8 @@ class Load:
             self._pending[transaction_hash(raw)] = (raw, now)
         self.report.submitted += len(batch)
         await self._send(batch)
+        if self._pause_s:
+            await trio.sleep(self._pause_s)
 
     async def _send(self, batch: Sequence[bytes]) -> None:
         """Hand a batch to the next node that answers; what it can not take yet is offered again later."""
