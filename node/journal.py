@@ -34,7 +34,7 @@ from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import LocalFault
 
 SECTOR_BYTES: Final = 512
-QUICK_S: Final = 0.001  # a commit that blocks the loop no longer than this costs less than leaving the loop
+QUICK_S: Final = 0.001  # a commit may block the loop this long; slower ones go to a thread
 MAX_GROUP_BYTES: Final = 64 * 1024 * 1024
 _FILE_MAGIC: Final = b"PHXJRNL1"
 _GROUP_MAGIC: Final = b"PHXG"
@@ -85,7 +85,7 @@ class Journal:
     async def commit(self, records: Sequence[bytes]) -> None:
         """Make `records` durable as one group. Raises LocalFault if the disk does not take them.
 
-        While the disk answers quickly this blocks the loop: a hop to a thread would take longer than the sync
+        While the disk answers quickly this blocks the loop: a hop to a thread may take as long as the sync
         (decision record 014). Once commits take over `QUICK_S` they go to a thread, where one runs to its end
         even if cancelled: a half-known commit would be of no use to anybody.
         """
