@@ -9,6 +9,7 @@ depends on the map's content alone, whatever the order and grouping of the updat
     updating   update: a batch of changes in one pass
     proofs     one key is, or is not, under a root
     witness    the part that an execution touched, enough to repeat it elsewhere
+    ranges     the leaves of a range of keys, each piece verified by itself
 """
 
 from consensus.primitives.tree.nodes import (
@@ -28,12 +29,22 @@ from consensus.primitives.tree.proofs import (
     verify_absence,
     verify_membership,
 )
+from consensus.primitives.tree.ranges import (
+    FIRST_KEY,
+    LAST_KEY,
+    Piece,
+    make_piece,
+    piece_bytes_limit,
+    read_piece,
+)
 from consensus.primitives.tree.reading import get, get_many
 from consensus.primitives.tree.updating import Update, update
 from consensus.primitives.tree.witness import PartialStore, Recorder, load_witness, witness_from
 
 __all__ = [
     "EMPTY_ROOT",
+    "FIRST_KEY",
+    "LAST_KEY",
     "MAX_VALUE_BYTES",
     "PROOF_BYTES_LIMIT",
     "MemoryStore",
@@ -41,6 +52,7 @@ __all__ = [
     "NodeStore",
     "OverlayStore",
     "PartialStore",
+    "Piece",
     "Recorder",
     "TreeProof",
     "Update",
@@ -48,7 +60,10 @@ __all__ = [
     "get",
     "get_many",
     "load_witness",
+    "make_piece",
+    "piece_bytes_limit",
     "prove",
+    "read_piece",
     "tree_key",
     "update",
     "verify_absence",
