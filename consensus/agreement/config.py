@@ -1,5 +1,6 @@
 """What an engine is told at birth: the chain's parameters, this node's timers, what survived a restart."""
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -8,11 +9,19 @@ from consensus.agreement.journal_records import JournalRecord
 from consensus.agreement.messages import MAX_BLOCK_BYTES, FinalityProof, Header
 from consensus.agreement.thresholds import Mode
 from consensus.agreement.validators import ValidatorSet
-from consensus.primitives.ids import Epoch, Hash, PublicKey, Signature
+from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, Signature
 
 VIEWS_AHEAD: Final = 8  # AHEAD: views above the current one that are tracked
 MAX_UNPERSISTED: Final = 256  # final blocks handed out and not yet durable in the store
+FIRST_HEIGHT: Final = Height(0)  # of genesis, on which epoch 1 begins
 EMPTY_ONLY_AFTER: Final = 64  # unfinalised views, above which a leader proposes empty blocks
+
+
+class AmnesiaPolicy(enum.Enum):
+    """What a validator does whose journal is lost (CONSENSUS.md section 13.4). To refuse is the node's."""
+
+    NEXT_EPOCH = "next_epoch"  # sign nothing, until an epoch in which a key takes effect that is new
+    PROBE = "probe"  # ask the others from which view on it may vote; for tests and networks at play
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +33,7 @@ class Parameters:
     max_block_bytes: int = MAX_BLOCK_BYTES
     min_block_interval_ms: int = 0
     idle_interval_ms: int = 0  # a leader with nothing to say may wait that long; t_skip grows by it
+    epoch_blocks: int = 10_000  # EPOCH_BLOCKS: final heights of one epoch, its boundary block included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +60,8 @@ WAN: Final = TimerSettings(min_us=300_000, resend_min_us=200_000, rtt_us=100_000
 class EngineConfig:
     """One epoch of one chain, as this node sees it.
 
-    `verify` is the signature predicate: `crypto.verify`, or the simulator's oracle.
+    `verify` is the signature predicate: `crypto.verify`, or the simulator's oracle. The epoch's blocks are
+    those above `start_height`, at which the boundary block of the epoch before stands (or genesis).
     """
 
     chain_id_hash: Hash
@@ -59,6 +70,13 @@ class EngineConfig:
     verify: Callable[[PublicKey, bytes, Signature], bool]
     parameters: Parameters = Parameters()
     timers: TimerSettings = LAN
+    start_height: Height = FIRST_HEIGHT
+    amnesia: AmnesiaPolicy = AmnesiaPolicy.PROBE
+
+    @property
+    def end_height(self) -> Height:
+        """Where the boundary block stands: the epoch's last height in the ledger."""
+        return Height(self.start_height + self.parameters.epoch_blocks)
 
     @property
     def mode(self) -> Mode:

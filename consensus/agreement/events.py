@@ -12,10 +12,11 @@ from consensus.agreement.evidence import Evidence
 from consensus.agreement.journal_records import JournalRecord
 from consensus.agreement.messages import Certificate, FinalityProof, Header, Message
 from consensus.agreement.statements import Statement
-from consensus.primitives.ids import Hash, Height, Milliseconds, Signature, View
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, Milliseconds, Signature, View
 
 Peer = NewType("Peer", int)
-"""0 … n-1: the validators by index. n and above: observers (full nodes, collators), numbered by the node."""
+"""To an `Engine`: 0 … n-1 are the epoch's validators by index, n and above all others. To an `Agreement`,
+which outlives epochs: the node's own number of an identity, the same for as long as the process lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,18 @@ class RoundTrip:
 
 @dataclass(frozen=True, slots=True)
 class PayloadBuilt:
-    """The application's answer to BuildPayload: `state_root` is the state after `parent_hash`."""
+    """The application's answer to BuildPayload: `state_root` is the state after `parent_hash`.
+
+    For a boundary `next_validators_hash` is that of the set of the next epoch, read from that same state,
+    with `parent_hash` as its leader seed; zero otherwise. For a tail the payload is the empty string and
+    `tx_count` 0."""
 
     view: View
     parent_hash: Hash
     payload: bytes
     tx_count: int
     state_root: Hash
+    next_validators_hash: Hash = ZERO_HASH
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +157,19 @@ class BuildPayload:
 
     Answer with PayloadBuilt once the parent is executed, at most `idle_interval` later than that. The header
     will carry the time of that answer, if it is later than `time_ms`. `empty`: finality lags too far behind,
-    so put no transactions in (CONSENSUS.md section 21)."""
+    so put no transactions in (CONSENSUS.md section 21).
+
+    `boundary`: the epoch's last block; the answer names the next epoch's set. `tail`: a block above the
+    boundary, which only helps it to become final (section 14): no payload at all, no effect on the state,
+    and no reason to idle."""
 
     view: View
     parent: Header
     parent_hash: Hash
     time_ms: Milliseconds
     empty: bool = False
+    boundary: bool = False
+    tail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +178,11 @@ class ValidateBlock:
 
     The parent is certified, its header and body have been handed out before (here, or in Finalized). The own
     proposal comes here too, so that the application knows every block it may have to build on. Some blocks
-    are handed out only because a certified child needs them; answering for those changes nothing."""
+    are handed out only because a certified child needs them; answering for those changes nothing.
+
+    Flags are checked by the engine. Of a boundary block (FLAG_BOUNDARY) the application also checks that
+    `header.next_validators_hash` is what the parent's post-state and `header.parent_hash` give. A tail
+    (FLAG_TAIL) changes nothing: its post-state is its parent's."""
 
     block_hash: Hash
     header: Header
@@ -186,13 +202,30 @@ class Certified:
 
 @dataclass(frozen=True, slots=True)
 class Finalized:
-    """Exactly once a height, in height order. `one_round`: by FAST_FINAL of the block itself."""
+    """Exactly once a height, in height order. `one_round`: by FAST_FINAL of the block itself.
+
+    Tails are never handed out; a boundary that became final through them has their headers in the path of
+    its proof."""
 
     block_hash: Hash
     header: Header
     payload: bytes
     proof: FinalityProof
     one_round: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnding:
+    """The boundary block is final (CONSENSUS.md section 14): right after its Finalized, once an epoch.
+
+    Nothing more is signed in the epoch that ends. The application makes the boundary durable, computes the
+    set of `next_epoch` from the state, and answers with `EpochBegins`. A process that dies in between starts
+    in `next_epoch`, because the newest block of its store is the boundary."""
+
+    next_epoch: Epoch
+    boundary: Header
+    boundary_hash: Hash
+    proof: FinalityProof
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +277,7 @@ Effect = (
     | ValidateBlock
     | Certified
     | Finalized
+    | EpochEnding
     | EvidenceFound
     | ServeChain
     | PeerMisbehaved
