@@ -11,19 +11,30 @@ from typing import Any, Final
 
 import trio
 
+from consensus.agreement.evidence import offence
 from consensus.agreement.messages import MAX_BLOCK_BYTES
 from consensus.agreement.messages import block_hash as name_of
+from consensus.light.leaves import (
+    guest_key,
+    head_key,
+    instance_key,
+)
 from consensus.messaging.lanes import LaneRecord, lane_id, lane_key
-from consensus.primitives.codec import decode
+from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import InvalidTransaction, UserError
 from consensus.primitives.guest import Endpoint, InstanceEndpoint, Policy
 from consensus.primitives.ids import Amount, ChainId, Hash, Height, ModuleId, Nonce, PublicKey, ValidatorIndex
 from consensus.primitives.tree import MissingNode, get
 from consensus.relay.blocks import Payload
 from consensus.relay.genesis import Genesis
-from consensus.relay.ledger import RECORD_LIMIT, guest_key
+from consensus.relay.ledger import (
+    RECORD_LIMIT,
+)
 from consensus.relay.receipts import Code, TransactionReceipt
-from consensus.relay.registry import ChainRecord, ModuleRecord, head_key, instance_key
+from consensus.relay.registry import (
+    ChainRecord,
+    ModuleRecord,
+)
 from consensus.relay.transactions import CheckedTransaction, transaction_hash
 from consensus.relay.views import StateView, prove_guest_key
 from net.identity import PeerId
@@ -35,6 +46,7 @@ from node.api import (
     ChainReport,
     ChainTransactionReport,
     EnclaveReport,
+    EvidenceReport,
     NodeStatus,
     PeerStatus,
     Stage,
@@ -47,6 +59,7 @@ from node.api import (
 from node.collator import Collator
 from node.config import NodeConfig
 from node.driver import Driver
+from node.evidence_pool import EvidencePool, KeptEvidence
 from node.executor import Executor
 from node.final_chain import FinalChain
 from node.mempool import Mempool
@@ -80,6 +93,7 @@ class Answers:
         trace: TraceRing,
         transport: Transport,
         collator: Collator | None,
+        evidence: EvidencePool,
         flood: Callable[[Sequence[bytes]], None],
         statistics: Callable[[], dict[str, Any]],
     ) -> None:
@@ -99,6 +113,7 @@ class Answers:
         self._trace = trace
         self._transport = transport
         self._collator = collator
+        self._evidence = evidence
         self._prover = Prover(executor.nodes, final_chain)
         self._flood = flood
         self._statistics = statistics
@@ -311,6 +326,16 @@ class Answers:
             for index, each in enumerate(self._genesis.validators)
         ]
 
+    # --- accountability
+
+    def evidence(self) -> list[EvidenceReport]:
+        """One piece of evidence for each offender of an epoch that this node knows of."""
+        return [_evidence_report(each) for each in self._evidence.all()]
+
+    def submit_evidence(self, evidence: bytes) -> EvidenceReport:
+        """Keep and flood evidence that came from elsewhere."""
+        return _evidence_report(self._evidence.submit(evidence))
+
     # --- consumer chains
 
     def chains(self) -> list[ChainReport]:
@@ -459,6 +484,22 @@ class _BlockReceipts:
         self.block: Final = block
         self.all: Final = held
         self.transactions: Final[dict[Hash, TransactionReceipt]] = transaction_receipts(held.receipts)
+
+
+def _evidence_report(kept: KeptEvidence) -> EvidenceReport:
+    evidence = kept.evidence
+    first, second = ((each.kind, each.block, each.aux) for each in (evidence.first, evidence.second))
+    found = offence(first, second)
+    if found is None:
+        raise RuntimeError("the pool keeps only what convicts")
+    return EvidenceReport(
+        epoch=evidence.epoch,
+        view=evidence.view,
+        signer=evidence.signer,
+        offence=found.name.lower(),
+        evidence=encode(evidence),
+        height=kept.included or None,
+    )
 
 
 def _enclave_report(record: ModuleRecord) -> EnclaveReport:

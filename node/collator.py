@@ -39,12 +39,14 @@ from consensus.candidates.receipts import (
     PovRequest,
     decode_pov,
 )
+from consensus.light.leaves import (
+    guest_key,
+)
 from consensus.primitives.errors import InvalidBlock, InvalidTransaction, LocalFault
 from consensus.primitives.guest import MAX_INPUT_BYTES
 from consensus.primitives.ids import ChainId, Fuel, Hash, Height
 from consensus.primitives.tree import NodeStore
 from consensus.primitives.tree import get as tree_get
-from consensus.relay.ledger import guest_key
 from consensus.relay.parameters import Entry
 from consensus.relay.registry import chain_genesis_state, genesis_head
 from consensus.relay.views import StateView

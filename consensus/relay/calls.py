@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from consensus.light.leaves import (
+    InstanceRecord,
+    guest_key,
+)
 from consensus.messaging.lanes import Delivery
 from consensus.primitives.guest import (
     ChainEndpoint,
@@ -24,7 +28,6 @@ from consensus.primitives.guest import (
 from consensus.primitives.ids import RELAY_CHAIN, ChainId, Fuel, Hash
 from consensus.primitives.tree import get_many
 from consensus.relay.fees import message_fees
-from consensus.relay.ledger import guest_key
 from consensus.relay.receipts import (
     Code,
     DeliveryReceipt,
@@ -32,7 +35,6 @@ from consensus.relay.receipts import (
     input_hash,
     outbox_root,
 )
-from consensus.relay.registry import InstanceRecord
 from consensus.relay.run import Run
 
 GUEST_CODES: Final = {

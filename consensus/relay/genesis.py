@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Final
 
+from consensus.light.leaves import (
+    LAST_BLOCK_KEY,
+    LastBlock,
+)
 from consensus.primitives.codec import U8, MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged, is_valid_public_key
 from consensus.primitives.errors import DecodeError, UserError
@@ -25,10 +29,8 @@ from consensus.primitives.ids import (
 )
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore
 from consensus.relay.ledger import (
-    LAST_BLOCK_KEY,
     PARAMETERS_KEY,
     SUPPLY_KEY,
-    LastBlock,
     Ledger,
     Supply,
     ValidatorRecord,

@@ -9,11 +9,11 @@ from dataclasses import replace
 from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
 from consensus.candidates.lifecycle import ChainView, header_refusal, inbox_refusal
 from consensus.candidates.receipts import CandidateHeader, CandidateInclusion
+from consensus.light.leaves import MAX_REJECTED
 from consensus.primitives.guest import ChainEndpoint
 from consensus.primitives.ids import Amount, Hash
 from consensus.relay.fees import candidate_fee
 from consensus.relay.receipts import CandidateReceipt
-from consensus.relay.registry import MAX_REJECTED
 from consensus.relay.run import Run
 
 

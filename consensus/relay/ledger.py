@@ -1,7 +1,8 @@
 """The relay state as one block sees it: accounts, records and supply over an overlay of the tree.
 
 Everything a block reads or changes goes through a `Ledger`; `commit` turns the changes into one batch update
-of the tree. Money is conserved: `issued = balances + chains' relay balances + deposits + burnt`, always.
+of the tree. Money is conserved: `issued = balances + chains' relay balances + deposits + bonded stake +
+unbonding stake + burnt`, always.
 Fees leave the payer and are, at the end of the block, burnt by `burn_share_ppb` and else paid to the
 proposer's account: a proposer that fills its own blocks with its own fees still loses the burnt share.
 """
@@ -9,9 +10,12 @@ proposer's account: a proposer that fills its own blocks with its own fees still
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
-from consensus.primitives.codec import U32, U64, U128, MaxLength, decode, encode
+from consensus.light.leaves import (
+    guest_key,
+)
+from consensus.primitives.codec import U32, U64, U128, decode, encode
 from consensus.primitives.ids import Hash, Height, Milliseconds, PublicKey
 from consensus.primitives.tree import NodeStore, OverlayStore, Update, get_many, tree_key, update
 from consensus.primitives.tree import get as tree_get
@@ -24,7 +28,6 @@ MAX_NONCE: Final = (1 << 64) - 1
 PARAMETERS_KEY: Final = tree_key(b"relay", b"parameters")
 SUPPLY_KEY: Final = tree_key(b"relay", b"supply")
 COUNTS_KEY: Final = tree_key(b"relay", b"counts")
-LAST_BLOCK_KEY: Final = tree_key(b"relay", b"last-block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,25 +55,6 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ValidatorRecord:
-    """Where a validator's fees go; found by its consensus key."""
-
-    name: Annotated[str, MaxLength(64)]
-    account: PublicKey
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastBlock:
-    """The block whose post-state this is. Its `receipts_root` makes its receipts provable."""
-
-    height: Height
-    time_ms: Milliseconds
-    parent_hash: Hash
-    receipts_root: Hash
-    receipts: U32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RecentBlock:
     """A final ancestor, in the ring that candidates' relay parents are looked up in."""
 
@@ -82,11 +66,6 @@ class RecentBlock:
 def account_key(account: PublicKey) -> Hash:
     """Where an account is in the relay tree."""
     return tree_key(b"account", account)
-
-
-def validator_key(consensus_key: PublicKey) -> Hash:
-    """Where a validator's record is in the relay tree."""
-    return tree_key(b"validator", consensus_key)
 
 
 def recent_key(slot: int) -> Hash:
@@ -159,7 +138,7 @@ class Ledger:
             raw = self.read(PARAMETERS_KEY)
             if raw is None:
                 raise AssertionError("ledger: the state has no Parameters")
-            self._parameters = _decode_parameters(raw)
+            self._parameters = decode_parameters(raw)
         return self._parameters
 
     # --- accounts
@@ -242,14 +221,9 @@ class Ledger:
 
 
 @lru_cache(maxsize=8)
-def _decode_parameters(raw: bytes) -> Parameters:
-    """Every block reads them and hardly any changes them: a fifth of an empty block's time."""
+def decode_parameters(raw: bytes) -> Parameters:
+    """The parameters of their leaf. Every block reads them: decoding is a fifth of an empty block's time."""
     return decode(Parameters, raw, limit=RECORD_LIMIT)
-
-
-def guest_key(raw: bytes) -> Hash:
-    """Where a guest's raw key is in its own tree."""
-    return tree_key(b"guest", raw)
 
 
 def _account(raw: bytes | None) -> Account:

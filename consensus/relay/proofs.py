@@ -12,18 +12,24 @@ from typing import Annotated, ClassVar, Final
 from consensus.agreement.certificates import SignatureChecker, verify_certificate
 from consensus.agreement.messages import CertificateType, FinalityProof, Header, block_hash
 from consensus.agreement.validators import ValidatorSet
+from consensus.light.leaves import (
+    LAST_BLOCK_KEY,
+    LastBlock,
+    receipt_key,
+)
 from consensus.primitives import crypto
 from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.errors import DecodeError, PeerFault
 from consensus.primitives.ids import Epoch, Hash, PublicKey, Signature
 from consensus.primitives.tree import MemoryStore, TreeProof, prove, verify_membership
-from consensus.relay.ledger import LAST_BLOCK_KEY, RECORD_LIMIT, LastBlock
+from consensus.relay.ledger import (
+    RECORD_LIMIT,
+)
 from consensus.relay.receipts import (
     MAX_RECEIPT_BYTES,
     Receipt,
     decode_receipt,
     receipt_id,
-    receipt_key,
     receipts_tree,
 )
 from consensus.relay.views import StateProof, StateView

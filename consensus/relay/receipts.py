@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
+from consensus.light.leaves import (
+    receipt_key,
+)
 from consensus.primitives.codec import U8, U32, U64, MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.guest import MAX_OUTPUT_BYTES, InstanceEndpoint, Origin, Outgoing
 from consensus.primitives.ids import ZERO_HASH, Amount, ChainId, Fuel, Hash, Height
-from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Update, tree_key, update
+from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Update, update
 
 
 class Code(enum.IntEnum):
@@ -113,11 +116,6 @@ def receipt_id(receipt: Receipt) -> Hash:
 def delivery_id(lane: Hash, sequence: int) -> Hash:
     """Names the delivery of one message of one lane."""
     return hash_tagged(b"PHALANX/delivery/1", lane, sequence.to_bytes(8, "big"))
-
-
-def receipt_key(name: Hash) -> Hash:
-    """Where a receipt is in its block's tree."""
-    return tree_key(b"receipt", name)
 
 
 def decode_receipt(data: bytes) -> Receipt:

@@ -10,6 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from consensus.candidates.lifecycle import ChainView, Tip
+from consensus.light.leaves import (
+    HeadRecord,
+    InstanceRecord,
+    guest_key,
+    head_key,
+    instance_key,
+)
 from consensus.messaging.lanes import LaneLimits, Lanes
 from consensus.primitives.codec import U32, U128, MaxLength
 from consensus.primitives.crypto import hash_tagged
@@ -32,11 +39,16 @@ from consensus.primitives.ids import (
     PublicKey,
 )
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Update, tree_key, update
-from consensus.relay.ledger import COUNTS_KEY, Counts, Ledger, RecentBlock, guest_key, recent_key
+from consensus.relay.ledger import (
+    COUNTS_KEY,
+    Counts,
+    Ledger,
+    RecentBlock,
+    recent_key,
+)
 from consensus.relay.parameters import ChainTerms, Entry, Parameters
 
 MAX_OPT_INS: Final = 16  # modules that a chain may opt in to: two lanes each lead to it
-MAX_REJECTED: Final = 8  # rejected candidates that a chain's head remembers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +67,6 @@ class ChainRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadRecord:
-    """A consumer chain's enacted head."""
-
-    height: Height
-    head: Hash
-    state_root: Hash
-    time_ms: Milliseconds
-    relay_parent_height: Height
-    enacted_height: Height  # of the relay block that enacted it
-    rejected: Annotated[tuple[Hash, ...], MaxLength(MAX_REJECTED)] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleRecord:
     """An enclave, for ever."""
 
@@ -80,24 +79,9 @@ class ModuleRecord:
     deposit: U128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceRecord:
-    """One module's tree on behalf of one chain; nothing but the module's own code moves `root`."""
-
-    module: ModuleId
-    chain: U32
-    root: Hash
-    deposit: U128
-
-
 def chain_key(chain: int) -> Hash:
     """Where a chain's record is in the relay tree."""
     return tree_key(b"chain", chain.to_bytes(4, "big"))
-
-
-def head_key(chain: int) -> Hash:
-    """Where a chain's enacted head is in the relay tree."""
-    return tree_key(b"head", chain.to_bytes(4, "big"))
 
 
 def module_key(module: ModuleId) -> Hash:
@@ -113,11 +97,6 @@ def module_index_key(index: int) -> Hash:
 def code_key(code: Hash) -> Hash:
     """Where code of either kind is in the relay tree."""
     return tree_key(b"code", code)
-
-
-def instance_key(instance: InstanceEndpoint) -> Hash:
-    """Where an instance's record is in the relay tree."""
-    return tree_key(b"instance", instance.module + instance.chain.to_bytes(4, "big"))
 
 
 def genesis_head(chain: int, state_root: Hash) -> Hash:

@@ -9,6 +9,10 @@ It raises LocalFault only, when this machine's executor or store fails.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from consensus.light.leaves import (
+    LAST_BLOCK_KEY,
+    LastBlock,
+)
 from consensus.primitives.guest import GuestExecutor
 from consensus.primitives.ids import Hash, Height, PublicKey
 from consensus.primitives.tree import NodeStore
@@ -17,8 +21,6 @@ from consensus.relay.blocks import CheckedPayload
 from consensus.relay.calls import deliver_messages
 from consensus.relay.inclusions import apply_inclusion
 from consensus.relay.ledger import (
-    LAST_BLOCK_KEY,
-    LastBlock,
     Ledger,
     RecentBlock,
     ValidatorRecord,

@@ -11,6 +11,13 @@ from typing import Annotated, Final
 
 from consensus.candidates.lifecycle import ChainView
 from consensus.candidates.receipts import CandidateHeader
+from consensus.light.leaves import (
+    LAST_BLOCK_KEY,
+    HeadRecord,
+    InstanceRecord,
+    LastBlock,
+    guest_key,
+)
 from consensus.primitives.codec import MaxLength
 from consensus.primitives.guest import ChainEndpoint, InstanceEndpoint
 from consensus.primitives.ids import ChainId, Hash, Height, Milliseconds, ModuleId, PublicKey
@@ -18,20 +25,15 @@ from consensus.primitives.tree import NodeStore, TreeProof, prove, verify_absenc
 from consensus.primitives.tree import get as tree_get
 from consensus.relay.fees import candidate_fee
 from consensus.relay.ledger import (
-    LAST_BLOCK_KEY,
     SUPPLY_KEY,
     AccountRecord,
-    LastBlock,
     Ledger,
     Supply,
     account_key,
-    guest_key,
 )
 from consensus.relay.parameters import Parameters
 from consensus.relay.registry import (
     ChainRecord,
-    HeadRecord,
-    InstanceRecord,
     ModuleRecord,
     Registry,
     module_index_key,

@@ -7,11 +7,14 @@ from typing import Any, Final
 import click
 import trio
 
+from consensus.light.leaves import (
+    HeadRecord,
+    head_key,
+)
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.guest import ChainEndpoint
 from consensus.primitives.ids import Amount, ChainId, Hash
 from consensus.relay.parameters import ChainTerms, Entry
-from consensus.relay.registry import HeadRecord, head_key
 from consensus.relay.transactions import RegisterChain, TopUpChain
 from enclaves.guests import agora
 from enclaves.module import InvalidModule, admit

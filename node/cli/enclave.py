@@ -4,10 +4,13 @@ from pathlib import Path
 
 import click
 
+from consensus.light.leaves import (
+    InstanceRecord,
+    instance_key,
+)
 from consensus.primitives.errors import UserError
 from consensus.primitives.guest import MAX_INPUT_BYTES, InstanceEndpoint
 from consensus.primitives.ids import Fuel
-from consensus.relay.registry import InstanceRecord, instance_key
 from consensus.relay.transactions import CallEnclave, DeployEnclave
 from enclaves.module import InvalidModule, admit
 from node.cli.connect import (

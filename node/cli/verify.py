@@ -6,14 +6,17 @@ from typing import Final
 import click
 
 from consensus.agreement.messages import Header
+from consensus.light.leaves import (
+    HeadRecord,
+    InstanceRecord,
+    guest_key,
+)
 from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, PeerFault, UserError
 from consensus.primitives.ids import Hash
 from consensus.relay.genesis import Genesis
-from consensus.relay.ledger import guest_key
 from consensus.relay.proofs import decode_receipt_proof, verify_receipt_proof
 from consensus.relay.receipts import receipt_id
-from consensus.relay.registry import HeadRecord, InstanceRecord
 from node.api import StateReport
 from node.cli.connect import devnet_description
 from node.genesis_file import read_genesis

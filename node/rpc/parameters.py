@@ -6,12 +6,24 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from consensus.light.leaves import (
+    LAST_BLOCK_KEY,
+    head_key,
+    instance_key,
+)
 from consensus.primitives.errors import UserError
 from consensus.primitives.guest import MAX_KEY_BYTES, InstanceEndpoint
 from consensus.primitives.ids import ChainId, Hash, ModuleId, PublicKey
 from consensus.primitives.tree import tree_key
-from consensus.relay.ledger import LAST_BLOCK_KEY, PARAMETERS_KEY, SUPPLY_KEY, account_key
-from consensus.relay.registry import chain_key, head_key, instance_key, module_key
+from consensus.relay.ledger import (
+    PARAMETERS_KEY,
+    SUPPLY_KEY,
+    account_key,
+)
+from consensus.relay.registry import (
+    chain_key,
+    module_key,
+)
 from node.api import Stage
 
 MAX_WAIT_MS: Final = 120_000

@@ -57,6 +57,7 @@ MODULES = (
     "consensus.agreement.evidence",
     "consensus.agreement.statements",
     "consensus.agreement.journal_records",
+    "consensus.light.leaves",
     "consensus.candidates.receipts",
     "consensus.messaging.lanes",
     "consensus.primitives.guest",

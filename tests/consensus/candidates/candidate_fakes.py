@@ -9,6 +9,9 @@ from consensus.candidates.collation import Pipeline, RelayParent, finish_candida
 from consensus.candidates.execution import CandidateTask, judge, prepare
 from consensus.candidates.lifecycle import Tip
 from consensus.candidates.receipts import CandidateHeader
+from consensus.light.leaves import (
+    guest_key,
+)
 from consensus.primitives.errors import DecodeError, InvalidBlock
 from consensus.primitives.guest import GuestCall, GuestOutcome, Status
 from consensus.primitives.ids import ChainId, Hash
@@ -22,7 +25,6 @@ from consensus.primitives.tree import (
     update,
     witness_from,
 )
-from consensus.relay.ledger import guest_key
 from consensus.relay.registry import chain_genesis_state
 
 

@@ -8,11 +8,13 @@ from relay_fakes import USERS, Network, make_genesis
 from consensus.agreement.statements import Verdict
 from consensus.candidates.collation import Pipeline, RelayParent, finish_candidate, plan_candidate
 from consensus.candidates.execution import CandidateTask, InboxMessage, frame_input, judge, prepare
+from consensus.light.leaves import (
+    guest_key,
+)
 from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import Nonce
 from consensus.primitives.tree import MemoryStore, get
 from consensus.relay.genesis import GenesisChain
-from consensus.relay.ledger import guest_key
 from consensus.relay.parameters import Entry
 from consensus.relay.receipts import Code
 from consensus.relay.registry import chain_genesis_state

@@ -15,6 +15,9 @@ from consensus.agreement.messages import (
     genesis_header,
     sign_bytes,
 )
+from consensus.light.leaves import (
+    instance_key,
+)
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import ZERO_HASH, Epoch, Height, View
@@ -26,7 +29,6 @@ from consensus.relay.proofs import (
     prove_receipt,
     verify_receipt_proof,
 )
-from consensus.relay.registry import instance_key
 from consensus.relay.transactions import CallEnclave, Transfer
 from consensus.relay.views import prove_guest_key
 
