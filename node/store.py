@@ -9,6 +9,7 @@ version leaves the retention window; nothing is ever searched for garbage.
     stale     u64 height           → (node hash ‖ u32 count)…   to take away when height - 1 is pruned
     blocks    u64 height           → encoded StoredBlock
     proofs    u64 height           → encoded FinalityProof      where a certificate stands (`proof`)
+    boundaries u64 epoch           → encoded StoredBoundary     of each epoch's last block, for ever
     heights   block hash           → u64 height
     receipts  u64 height           → encoded StoredReceipts
     places    transaction hash     → u64 height
@@ -18,17 +19,15 @@ version leaves the retention window; nothing is ever searched for garbage.
 """
 
 import errno
-import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import lmdb
 import trio
 
 from consensus.agreement.messages import (
-    MAX_BLOCK_BYTES,
+    FLAG_BOUNDARY,
     MAX_CHAIN_BLOCKS,
     MAX_CHAIN_BYTES,
     MAX_MESSAGE_BYTES,
@@ -37,26 +36,42 @@ from consensus.agreement.messages import (
     FinalityProof,
     Header,
 )
-from consensus.primitives.codec import U32, MaxLength, decode, encode
+from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import LocalFault, UserError
 from consensus.primitives.ids import Hash, Height
 from consensus.primitives.tree import MissingNode
-from consensus.relay.blocks import MAX_BLOCK_CANDIDATES, MAX_BLOCK_TRANSACTIONS
-from consensus.relay.receipts import Receipt, TransactionReceipt
+from node.state_sync.offering import Offering
+from node.store_pruning import COUNT, HEIGHT, prune_blocks, prune_povs, prune_states
+from node.stored import (
+    MAX_RECEIPTS_BYTES,
+    FinalBlock,
+    StoredBlock,
+    StoredBoundary,
+    StoredReceipts,
+    VoidItem,
+    transaction_receipts,
+)
+
+__all__ = [
+    "FinalBlock",
+    "Store",
+    "StoredBlock",
+    "StoredBoundary",
+    "StoredReceipts",
+    "VoidItem",
+    "transaction_receipts",
+]
 
 FORMAT: Final = b"phalanx-store-1"
 MAP_BYTES: Final = 1 << 38  # address space, not disk: the file grows as it fills; a ceiling, not a size
 STATE_RETENTION: Final = 256  # versions of the state that stay readable behind the newest durable one
 POV_RETENTION: Final = 1_024  # blocks for which an attested PoV is served
-PRUNE_PER_BATCH: Final = 512  # heights; catching up must not make one transaction endless
-_RECEIPTS_LIMIT: Final = 1 << 30  # our own bytes: bounded by what a block may weigh, not by a peer
-_COUNT: Final = struct.Struct(">I")
-_HEIGHT: Final = struct.Struct(">Q")
 _DATABASES: Final = (
     "nodes",
     "stale",
     "blocks",
     "proofs",
+    "boundaries",
     "heights",
     "receipts",
     "places",
@@ -66,61 +81,28 @@ _DATABASES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredBlock:
-    """A final block and the state that it leads to."""
-
-    header: Header
-    payload: Annotated[bytes, MaxLength(MAX_BLOCK_BYTES)]
-    post_root: Hash
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoidItem:
-    """A transaction or candidate that its block carried without effect, and why."""
-
-    name: Hash
-    reason: Annotated[str, MaxLength(1_024)]
-
-
-_Items = MAX_BLOCK_TRANSACTIONS + MAX_BLOCK_CANDIDATES + 65_536
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredReceipts:
-    """All receipts of one block, in order of execution: their tree can be rebuilt from them."""
-
-    receipts: Annotated[tuple[Receipt, ...], MaxLength(_Items)]
-    void: Annotated[tuple[VoidItem, ...], MaxLength(_Items)]
-    enclave_calls: U32
-    messages: U32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalBlock:
-    """What is written of one final, executed block."""
-
-    height: Height
-    hash: Hash
-    block: StoredBlock
-    proof: FinalityProof
-    receipts: StoredReceipts
-    transactions: tuple[Hash, ...]
-    new_nodes: Mapping[Hash, bytes]
-    reference_changes: Mapping[Hash, int]
-
-
 class Store:
     """The open database. Reads are quick and may come from any thread; writes are one at a time."""
 
-    def __init__(self, path: Path, *, retention: int = STATE_RETENTION, sync: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retention: int = STATE_RETENTION,
+        retention_blocks: int = 0,
+        snapshot_ms: int = 0,
+        sync: bool = True,
+    ) -> None:
         """Open or make the database in the directory `path`. Raises LocalFault if that fails.
 
-        `retention`: versions of the state to keep behind the newest, `STATE_RETENTION` or the operator's; 0
-        keeps all.
+        `retention`: versions of the state to keep behind the newest, `STATE_RETENTION` or the operator's;
+        `retention_blocks`: blocks to keep, with their proofs and receipts. 0 keeps all. `snapshot_ms`: block
+        time between the states that are kept for peers to fetch; 0 for none.
         """
         self.path = path
         self.retention = retention
+        self.retention_blocks = retention_blocks
+        self.offering: Final = Offering(snapshot_ms)
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._env = lmdb.open(
@@ -136,6 +118,7 @@ class Store:
         except (lmdb.Error, OSError) as error:
             raise LocalFault(f"the store {path} can not be opened ({error})") from None
         self._limiter = trio.CapacityLimiter(1)
+        self._restore_offering()
 
     def close(self) -> None:
         """Close the database; no read may follow."""
@@ -158,7 +141,7 @@ class Store:
             txn.put(b"format", FORMAT, db=self._db["meta"])
             txn.put(b"genesis", genesis_hash, db=self._db["meta"])
             txn.put(b"genesis_root", root, db=self._db["meta"])
-            txn.put(b"pruned", _HEIGHT.pack(0), db=self._db["meta"])
+            txn.put(b"pruned", HEIGHT.pack(0), db=self._db["meta"])
 
     # --- writing
 
@@ -169,15 +152,20 @@ class Store:
     def persist_blocking(self, batch: Sequence[FinalBlock]) -> None:
         """`persist`, in the calling thread."""
         with self._writing() as txn:
+            snapshots = False
             for final in batch:
                 self._write_block(txn, final, certified=final is batch[-1] or not final.proof.path)
+                snapshots |= self.offering.note(final.block.header)
+            if snapshots:
+                heights = b"".join(map(HEIGHT.pack, self.offering.newest()))
+                txn.put(b"snapshots", heights, db=self._db["meta"])
             self._prune(txn, batch[-1].height)
 
     def put_pov(self, candidate: Hash, pov: bytes, height: Height) -> None:
         """Keep an attested candidate, header and PoV; it goes `POV_RETENTION` blocks after `height`."""
         with self._writing() as txn:
             txn.put(candidate, pov, db=self._db["povs"])
-            txn.put(_HEIGHT.pack(height) + candidate, b"", db=self._db["pov_ages"])
+            txn.put(HEIGHT.pack(height) + candidate, b"", db=self._db["pov_ages"])
 
     async def put_povs(self, povs: Sequence[tuple[Hash, bytes, Height]]) -> None:
         """`put_pov` of several, in a thread."""
@@ -189,10 +177,13 @@ class Store:
         await trio.to_thread.run_sync(write, limiter=self._limiter)
 
     def _write_block(self, txn: Any, final: FinalBlock, *, certified: bool) -> None:
-        key = _HEIGHT.pack(final.height)
+        key = HEIGHT.pack(final.height)
         txn.put(key, encode(final.block), db=self._db["blocks"])
         if certified:
             txn.put(key, encode(final.proof), db=self._db["proofs"])
+        if final.block.header.flags & FLAG_BOUNDARY:
+            boundary = StoredBoundary(header=final.block.header, proof=final.proof)
+            txn.put(HEIGHT.pack(boundary.header.epoch), encode(boundary), db=self._db["boundaries"])
         txn.put(final.hash, key, db=self._db["heights"])
         txn.put(key, encode(final.receipts), db=self._db["receipts"])
         places = self._db["places"]
@@ -202,7 +193,7 @@ class Store:
             txn.put(name, key, db=places, overwrite=name not in void)
         self._add_nodes(txn, final.new_nodes, final.reference_changes)
         stale = b"".join(
-            name + _COUNT.pack(-change) for name, change in final.reference_changes.items() if change < 0
+            name + COUNT.pack(-change) for name, change in final.reference_changes.items() if change < 0
         )
         txn.put(key, stale, db=self._db["stale"])
 
@@ -210,39 +201,20 @@ class Store:
         database = self._db["nodes"]
         for name, node in nodes.items():
             held = txn.get(name, db=database)
-            count = changes[name] + (0 if held is None else _COUNT.unpack_from(held)[0])
-            txn.put(name, _COUNT.pack(count) + node, db=database)
+            count = changes[name] + (0 if held is None else COUNT.unpack_from(held)[0])
+            txn.put(name, COUNT.pack(count) + node, db=database)
 
     def _prune(self, txn: Any, newest: int) -> None:
-        """Take away versions that have left the window, oldest first."""
-        (pruned,) = _HEIGHT.unpack(txn.get(b"pruned", db=self._db["meta"]))
-        last = min(newest - self.retention, pruned + PRUNE_PER_BATCH) if self.retention else pruned
-        for height in range(pruned + 1, last + 1):
-            stale = txn.pop(_HEIGHT.pack(height), db=self._db["stale"])
-            self._drop_nodes(txn, stale or b"")
-        if last > pruned:
-            txn.put(b"pruned", _HEIGHT.pack(last), db=self._db["meta"])
-        self._prune_povs(txn, newest - POV_RETENTION)
-
-    def _drop_nodes(self, txn: Any, stale: bytes) -> None:
-        database = self._db["nodes"]
-        for start in range(0, len(stale), 36):
-            name = stale[start : start + 32]
-            (less,) = _COUNT.unpack_from(stale, start + 32)
-            held = txn.get(name, db=database)
-            if held is None:
-                raise LocalFault(f"{self.path} is inconsistent: a counted tree node is missing")
-            (count,) = _COUNT.unpack_from(held)
-            if count > less:
-                txn.put(name, _COUNT.pack(count - less) + held[4:], db=database)
-            else:
-                txn.delete(name, db=database)
-
-    def _prune_povs(self, txn: Any, oldest: int) -> None:
-        with txn.cursor(db=self._db["pov_ages"]) as cursor:
-            while cursor.first() and _HEIGHT.unpack_from(cursor.key())[0] < oldest:
-                txn.delete(bytes(cursor.key()[8:]), db=self._db["povs"])
-                cursor.delete()
+        """Take away what has left its window. The newest blocks go with the state, whatever was asked for."""
+        oldest_state = newest - self.retention if self.retention else 0
+        served = self.offering.oldest()
+        if served is not None:
+            oldest_state = min(oldest_state, served)
+        prune_states(txn, self._db, oldest_state)
+        if self.retention_blocks:
+            oldest_block = min(newest - self.retention_blocks, newest if served is None else served)
+            prune_blocks(txn, self._db, oldest_block)
+        prune_povs(txn, self._db, newest - POV_RETENTION)
 
     # --- reading
 
@@ -260,27 +232,37 @@ class Store:
     def height(self) -> Height:
         """The highest durable block; 0 when there is none."""
         with self._env.begin(db=self._db["blocks"]) as txn, txn.cursor() as cursor:
-            return Height(_HEIGHT.unpack(cursor.key())[0] if cursor.last() else 0)
+            return Height(HEIGHT.unpack(cursor.key())[0] if cursor.last() else 0)
+
+    def oldest_block(self) -> Height:
+        """The lowest height whose block is here; 1 when there is none yet."""
+        with self._env.begin(db=self._db["blocks"]) as txn, txn.cursor() as cursor:
+            return Height(HEIGHT.unpack(cursor.key())[0] if cursor.first() else 1)
 
     def oldest_state(self) -> Height:
         """The oldest height whose state is still whole."""
-        return Height(_HEIGHT.unpack(self._existing("meta", b"pruned"))[0])
+        return Height(HEIGHT.unpack(self._existing("meta", b"pruned"))[0])
+
+    def boundary(self, epoch: int) -> StoredBoundary | None:
+        """The last block of `epoch`, None while that has not ended."""
+        raw = self._get("boundaries", HEIGHT.pack(epoch))
+        return None if raw is None else decode(StoredBoundary, raw, limit=MAX_MESSAGE_BYTES)
 
     def block(self, height: int) -> StoredBlock | None:
         """The final block at `height`."""
-        raw = self._get("blocks", _HEIGHT.pack(height))
+        raw = self._get("blocks", HEIGHT.pack(height))
         return None if raw is None else decode(StoredBlock, raw, limit=MAX_MESSAGE_BYTES)
 
     def height_of(self, block: Hash) -> Height | None:
         """Where a final block stands."""
         raw = self._get("heights", block)
-        return None if raw is None else Height(_HEIGHT.unpack(raw)[0])
+        return None if raw is None else Height(HEIGHT.unpack(raw)[0])
 
     def proof(self, height: int) -> FinalityProof | None:
         """That the block at `height` is final: the next certificate above, and the headers up to it."""
         path: list[Header] = []
         for above in range(height, height + 4_096):
-            raw = self._get("proofs", _HEIGHT.pack(above))
+            raw = self._get("proofs", HEIGHT.pack(above))
             if raw is not None:
                 proof = decode(FinalityProof, raw, limit=MAX_MESSAGE_BYTES)
                 return FinalityProof(path=(*path, *proof.path), certificate=proof.certificate)
@@ -292,13 +274,13 @@ class Store:
 
     def receipts(self, height: int) -> StoredReceipts | None:
         """Every receipt of the block at `height`."""
-        raw = self._get("receipts", _HEIGHT.pack(height))
-        return None if raw is None else decode(StoredReceipts, raw, limit=_RECEIPTS_LIMIT)
+        raw = self._get("receipts", HEIGHT.pack(height))
+        return None if raw is None else decode(StoredReceipts, raw, limit=MAX_RECEIPTS_BYTES)
 
     def place(self, transaction: Hash) -> Height | None:
         """The height of the block that carries a transaction."""
         raw = self._get("places", transaction)
-        return None if raw is None else Height(_HEIGHT.unpack(raw)[0])
+        return None if raw is None else Height(HEIGHT.unpack(raw)[0])
 
     def pov(self, candidate: Hash) -> bytes | None:
         """An attested candidate, header and PoV, as an encoded CandidateOffer."""
@@ -321,6 +303,12 @@ class Store:
         """Tree nodes held; for tests and metrics."""
         with self._env.begin() as txn:
             return int(txn.stat(db=self._db["nodes"])["entries"])
+
+    def _restore_offering(self) -> None:
+        raw = self._get("meta", b"snapshots") or b""
+        heights = [Height(each) for (each,) in HEIGHT.iter_unpack(raw)]
+        newest = self.block(self.height())
+        self.offering.restore(heights, None if newest is None else newest.header)
 
     def _get(self, database: str, key: bytes) -> bytes | None:
         with self._env.begin(db=self._db[database]) as txn:
@@ -373,8 +361,3 @@ def _fault(path: Path, failure: Exception) -> LocalFault:
     return LocalFault(
         f"the store {path} can not be written ({cause}): make room or mend the disk, then restart"
     )
-
-
-def transaction_receipts(receipts: Iterable[Receipt]) -> dict[Hash, TransactionReceipt]:
-    """The receipts of transactions among a block's, by transaction."""
-    return {each.transaction: each for each in receipts if isinstance(each, TransactionReceipt)}

@@ -1,0 +1,108 @@
+"""Wire types of state sync, lane BULK. Unsigned: what is final proves itself, the rest is only advice."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from consensus.agreement.messages import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, FinalityProof, Header
+from consensus.primitives.codec import MaxLength, decode, encode
+from consensus.primitives.ids import Hash, Height
+from consensus.primitives.tree import piece_bytes_limit
+
+PIECE_BYTES: Final = 256 * 1024  # after which a piece takes no further leaf
+MAX_PIECE_BYTES: Final = piece_bytes_limit(PIECE_BYTES)
+MAX_OFFERS: Final = 8
+MAX_FRAME_BYTES: Final = MAX_MESSAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetOffer:
+    """Asks what a peer could serve."""
+
+    WIRE_TAG: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the sender has: blocks of heights `oldest_block` to `final_height`, states of `snapshots`.
+
+    `snapshots` ascend; they are the heights of final blocks after which the state is held for a while.
+    """
+
+    WIRE_TAG: ClassVar[int] = 2
+    final_height: Height
+    oldest_block: Height
+    snapshots: Annotated[tuple[Height, ...], MaxLength(MAX_OFFERS)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSnapshot:
+    """Asks for the proof of the state after the block at `height`."""
+
+    WIRE_TAG: ClassVar[int] = 3
+    height: Height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A final block, and what proves the state after it: the next header carries its root.
+
+    `proof` shows that the block is final; its path is not empty, and its first header is that next one.
+    """
+
+    header: Header
+    payload: Annotated[bytes, MaxLength(MAX_BLOCK_BYTES)]
+    proof: FinalityProof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotProof:
+    """The answer to GetSnapshot; None if the sender does not hold that state, or no longer."""
+
+    WIRE_TAG: ClassVar[int] = 4
+    height: Height
+    snapshot: Snapshot | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetPiece:
+    """Asks for the leaves from key `first` on of the tree under `root`, which is in the state at `height`."""
+
+    WIRE_TAG: ClassVar[int] = 5
+    height: Height
+    root: Hash
+    first: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceFound:
+    """The answer to GetPiece: a witness (`consensus.primitives.tree.ranges`), never empty."""
+
+    WIRE_TAG: ClassVar[int] = 6
+    root: Hash
+    first: Hash
+    piece: Annotated[bytes, MaxLength(MAX_PIECE_BYTES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceGone:
+    """The other answer: the sender does not hold that state, or no longer."""
+
+    WIRE_TAG: ClassVar[int] = 7
+    height: Height
+    root: Hash
+    first: Hash
+
+
+SyncMessage = GetOffer | Offer | GetSnapshot | SnapshotProof | GetPiece | PieceFound | PieceGone
+Request = GetOffer | GetSnapshot | GetPiece
+Answer = Offer | SnapshotProof | PieceFound | PieceGone
+
+
+def encode_sync_message(message: SyncMessage) -> bytes:
+    """The canonical bytes of a message, its tag included."""
+    return encode(message)
+
+
+def decode_sync_message(data: bytes) -> SyncMessage:
+    """The message in `data`. Raises DecodeError on anything else."""
+    return decode(SyncMessage, data, limit=MAX_FRAME_BYTES)  # type: ignore[arg-type]  # a union is a wire type
