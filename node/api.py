@@ -228,6 +228,21 @@ class EnclaveReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceReport:
+    """Two signatures that convict a validator of an epoch; the first piece that this node saw against it.
+
+    `height` is that of the final block that carries it, None while none does.
+    """
+
+    epoch: Epoch
+    view: View
+    signer: ValidatorIndex
+    offence: str
+    evidence: bytes
+    height: Height | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockTrace:
     """When one block passed this node, in CLOCK_MONOTONIC nanoseconds (joinable across one host)."""
 
@@ -296,6 +311,17 @@ class NodeApi(Protocol):
 
     def validators(self) -> list[ValidatorReport]:
         """The epoch's validator set, by index."""
+        ...
+
+    def evidence(self) -> list[EvidenceReport]:
+        """One piece of evidence for each offender of an epoch, by epoch and index."""
+        ...
+
+    def submit_evidence(self, evidence: bytes) -> EvidenceReport:
+        """Keep evidence, flood it, have it included. Raises UserError if it convicts nobody.
+
+        Answers with the piece that is kept: of two against one offender that is the first.
+        """
         ...
 
     def chains(self) -> list[ChainReport]:

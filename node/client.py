@@ -28,6 +28,7 @@ from node.api import (
     ChainReport,
     ChainTransactionReport,
     EnclaveReport,
+    EvidenceReport,
     NodeStatus,
     Stage,
     StateReport,
@@ -211,6 +212,14 @@ class RpcClient:
     async def validators(self) -> list[ValidatorReport]:
         """The epoch's validator set."""
         return await self._ask_list(ValidatorReport, "validators")
+
+    async def evidence(self) -> list[EvidenceReport]:
+        """One piece of evidence for each offender that the node knows of."""
+        return await self._ask_list(EvidenceReport, "evidence")
+
+    async def submit_evidence(self, evidence: bytes) -> EvidenceReport:
+        """Have evidence kept, flooded and included."""
+        return await self._ask(EvidenceReport, "submit_evidence", evidence=evidence.hex())
 
     async def trace(self, after: Height, limit: int = 1000) -> TracePage:
         """Latency records of final blocks above `after`."""

@@ -37,6 +37,7 @@ from consensus.agreement.events import (
     Tick,
     ValidateBlock,
 )
+from consensus.agreement.evidence import Evidence
 from consensus.agreement.journal_records import JournalRecord, encode_record
 from consensus.agreement.messages import Message, Proposal, block_hash
 from consensus.primitives.ids import Hash
@@ -90,6 +91,7 @@ class Driver:
         trace: TraceRing,
         on_certified: Callable[[Hash], None],
         on_statement: Callable[[StatementAnswer], None],
+        on_evidence: Callable[[Evidence], None],
         log: FilteringBoundLogger | None = None,
     ) -> None:
         """`journal` is None for an observer, which signs nothing."""
@@ -104,6 +106,7 @@ class Driver:
         self._trace = trace
         self._on_certified = on_certified
         self._on_statement = on_statement
+        self._on_evidence = on_evidence
         self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
         self._inbox: deque[tuple[Received, int]] = deque()
         self._inbox_bytes: dict[Peer, int] = {}  # of each peer that has something in the inbox
@@ -230,7 +233,7 @@ class Driver:
                 case PeerMisbehaved(peer, reason):
                     self._links.misbehaved(peer, reason)
                 case EvidenceFound(evidence):
-                    self._log.error("evidence.found", offence=repr(evidence))
+                    self._on_evidence(evidence)
                 case StatementSigned() | StatementRefused():
                     self._on_statement(effect)
                 case _:

@@ -41,6 +41,7 @@ from node.builder import PayloadBuilder
 from node.collator import Collator
 from node.config import NodeConfig
 from node.driver import Driver
+from node.evidence_pool import EvidencePool
 from node.executor import Executor
 from node.final_chain import FinalChain, FinalNotice
 from node.journal import Journal
@@ -66,6 +67,7 @@ from node.validator_set import FIRST_EPOCH, genesis_validators
 from node.version import program_version
 
 STORE_DIRECTORY: Final = "store"
+EVIDENCE_FILE: Final = "evidence"
 GC_ALLOCATIONS: Final = 20_000  # container objects between collections of the youngest; 700 by default
 MIN_WORKERS: Final = 2  # executing relay blocks and re-executing candidates never wait for each other
 
@@ -132,10 +134,18 @@ class Node:
             start=first,
         )
         self.final_chain = FinalChain(self.executor, store)
+        self.evidence = EvidencePool(
+            path=config.data_path / EVIDENCE_FILE,
+            chain_id_hash=genesis_hash,
+            validators=lambda epoch: validators if epoch == FIRST_EPOCH else None,
+            current=lambda: FIRST_EPOCH,
+            log=log,
+        )
         self.router = Router(
             validators=[PeerId(each.identity_key) for each in genesis.validators],
             own=PeerId(keys.identity.header.public),
             candidates=self._receive_candidate,
+            evidence=self.evidence,
             serve=store.chain,
             log=log,
         )
@@ -164,6 +174,7 @@ class Node:
             trace=self.trace,
             on_certified=self._certified,
             on_statement=self._statement,
+            on_evidence=self.evidence.found,
             log=log,
         )
         self.validation = None if own is None else self._make_validation(own, genesis_hash, validators)
@@ -191,6 +202,7 @@ class Node:
             log=log,
         )
         self.router.bind(self.transport, self.driver)
+        self.evidence.publish = self.router.flood_evidence
         self.router.candidate_peer_up = self._candidate_peer_up
         self.answers = Answers(
             config=config,
@@ -207,6 +219,7 @@ class Node:
             trace=self.trace,
             transport=self.transport,
             collator=self.collator,
+            evidence=self.evidence,
             flood=self.router.flood,
             statistics=self.statistics,
         )
@@ -257,6 +270,7 @@ class Node:
                 nursery.start_soon(self.driver.run)
                 nursery.start_soon(self.router.run_server)
                 nursery.start_soon(self._take_transactions)
+                nursery.start_soon(self.evidence.run)
                 if self.validation is not None:
                     nursery.start_soon(self.validation.run)
                 if self.collator is not None:
@@ -393,6 +407,7 @@ class Node:
             "mempool_bytes": self.mempool.bytes,
             "mempool_refused_total": self.mempool.refused,
             "transaction_batches_dropped_total": self.router.dropped_batches,
+            "offenders": len(self.evidence),
             "peers_connected": network.connected,
             "peers_pending": network.pending_inbound,
             "worker_deaths_total": self._workers.deaths,

@@ -14,15 +14,17 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from consensus.agreement.events import Event, Peer, PeerDown, PeerUp, Received, RoundTrip, ServeChain
+from consensus.agreement.evidence import Evidence
 from consensus.agreement.messages import Chain, Message, Proposal, decode_message, encode_message
 from consensus.candidates.receipts import CandidateMessage, decode_candidate_message, encode_candidate_message
 from consensus.primitives.codec import MaxLength, decode, encode
-from consensus.primitives.errors import DecodeError
+from consensus.primitives.errors import DecodeError, PeerFault
 from consensus.relay.transactions import MAX_TRANSACTION_BYTES
 from net.gossip import Flood
 from net.identity import PeerId
 from net.lanes import Lane
 from net.transport import Transport
+from node.evidence_pool import KeptEvidence
 
 SMALL_PROPOSAL_BYTES: Final = 32 * 1024  # with a larger body, a proposal takes the lane of bodies
 LARGE_PROPOSAL_BYTES: Final = 1024 * 1024  # so does one with so much support: many views failed before it
@@ -44,6 +46,17 @@ class TransactionBatch:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceNotice:
+    """Evidence on its way to every leader; shares the lane with transactions."""
+
+    WIRE_TAG: ClassVar[int] = 2
+    evidence: Evidence
+
+
+Gossip = TransactionBatch | EvidenceNotice
+
+
 class Inbox(Protocol):
     """The driver, as the router sees it."""
 
@@ -59,6 +72,18 @@ class Inbox(Protocol):
 CandidateReceiver = Callable[[Peer, CandidateMessage], None]
 
 
+class EvidenceReceiver(Protocol):
+    """The pool of evidence, as the router sees it."""
+
+    def receive(self, evidence: Evidence) -> bool:
+        """Judge it; whether to pass it on. Raises PeerFault."""
+        ...
+
+    def all(self) -> Sequence[KeptEvidence]:
+        """What a peer that connects is handed."""
+        ...
+
+
 class Router:
     """Implements the transport's callbacks and the driver's `Links`. Built before both; `bind` joins them."""
 
@@ -68,6 +93,7 @@ class Router:
         validators: Sequence[PeerId],
         own: PeerId,
         candidates: CandidateReceiver | None,
+        evidence: EvidenceReceiver,
         serve: Callable[[int, int], Chain],
         log: FilteringBoundLogger | None = None,
     ) -> None:
@@ -79,6 +105,7 @@ class Router:
         self._validators = len(validators)
         self._own = own
         self._candidates = candidates
+        self._evidence = evidence
         self._serve = serve
         self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
         self._transport: Transport | None = None
@@ -91,9 +118,7 @@ class Router:
         """Join the two sides; before either runs."""
         self._transport = transport
         self._inbox = inbox
-        self._flood = Flood(
-            send=transport.send, connected=transport.connected, lane=Lane.TRANSACTIONS, fanout=0
-        )
+        self._flood = Flood(send=transport.send, connected=transport.connected, lane=Lane.TRANSACTIONS)
 
     # --- what the transport calls
 
@@ -107,16 +132,20 @@ class Router:
                 if self._candidates is not None:
                     self._candidates(self.number(sender), decode_candidate_message(frame))
             elif lane is Lane.TRANSACTIONS:
-                self._receive_batch(sender, frame)
-        except DecodeError as error:
+                self._receive_gossip(sender, frame)
+        except (DecodeError, PeerFault) as error:
             self._bound_transport.ban(sender, str(error))
 
-    def _receive_batch(self, sender: PeerId, frame: bytes) -> None:
+    def _receive_gossip(self, sender: PeerId, frame: bytes) -> None:
         if self._flood is None or not self._flood.first_seen(sender, frame):
             return
-        batch = decode(TransactionBatch, frame, limit=MAX_BATCH_BYTES)
+        item: Gossip = decode(Gossip, frame, limit=MAX_BATCH_BYTES)  # type: ignore[arg-type]  # a union
+        if isinstance(item, EvidenceNotice):
+            if self._evidence.receive(item.evidence):
+                self._flood.forward(frame)
+            return
         try:
-            self._to_check.send_nowait(batch)
+            self._to_check.send_nowait(item)
         except trio.WouldBlock:
             self.dropped_batches += 1
 
@@ -125,6 +154,9 @@ class Router:
         number = self.number(peer)
         self._bound_inbox.post(PeerUp(number))
         self.candidate_peer_up(number)
+        for each in self._evidence.all():  # few, mostly none: it may have been away when they were flooded
+            frame = encode(EvidenceNotice(evidence=each.evidence))
+            self._bound_transport.send(peer, Lane.TRANSACTIONS, frame)
 
     def peer_down(self, peer: PeerId, reason: str) -> None:
         """A session is gone."""
@@ -189,6 +221,11 @@ class Router:
             size += len(raw)
         if batch:
             self._flood.publish(encode(TransactionBatch(transactions=tuple(batch))))
+
+    def flood_evidence(self, evidence: Evidence) -> None:
+        """Send evidence to everybody who is not known to have it."""
+        if self._flood is not None:
+            self._flood.forward(encode(EvidenceNotice(evidence=evidence)))
 
     async def take_batch(self) -> tuple[bytes, ...]:
         """The next batch of transactions from peers."""

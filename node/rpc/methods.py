@@ -19,6 +19,7 @@ from node.rpc.parameters import (
     ChainNumber,
     HashItems,
     HeightNumber,
+    HexBytes,
     HexHash,
     HexItems,
     HexRawKey,
@@ -114,6 +115,18 @@ async def block(context: Context, *, height: HeightNumber | None = None, hash: H
 async def validators(context: Context) -> Any:
     """The epoch's validator set."""
     return to_json(context.api.validators())
+
+
+@METHODS.method
+async def evidence(context: Context) -> Any:
+    """One piece of evidence for each offender."""
+    return to_json(context.api.evidence())
+
+
+@METHODS.method
+async def submit_evidence(context: Context, *, evidence: HexBytes) -> Any:
+    """Have evidence kept, flooded and included."""
+    return to_json(context.api.submit_evidence(evidence))
 
 
 @METHODS.method

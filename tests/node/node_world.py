@@ -205,6 +205,7 @@ class Core:
             trace=TraceRing(),
             on_certified=self._certified,
             on_statement=lambda answer: None,
+            on_evidence=lambda evidence: None,
             log=self.log,  # type: ignore[arg-type]
         )
         self.driver.builder = PayloadBuilder(

@@ -5,17 +5,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.agreement.events import Peer, PeerDown, PeerUp, Received, RoundTrip, ServeChain
+from consensus.agreement.evidence import Evidence, SignedStatement
 from consensus.agreement.messages import Chain, GetBlock, NotFound, decode_message, encode_message
 from consensus.primitives.codec import decode, encode
-from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, View
+from consensus.primitives.errors import PeerFault
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, Signature, ValidatorIndex, View
 from net.identity import PeerId
 from net.lanes import Lane
+from node.evidence_pool import KeptEvidence
 from node.router import (
     BATCH_BYTES,
     BATCH_TRANSACTIONS,
     INTAKE_BATCHES,
     MAX_BATCH_BYTES,
     SERVE_REQUESTS,
+    EvidenceNotice,
     Router,
     TransactionBatch,
 )
@@ -45,6 +49,21 @@ class FakeTransport:
         return VALIDATORS[1:]
 
 
+class FakePool:
+    def __init__(self) -> None:
+        self.kept: list[KeptEvidence] = []
+        self.verdict: bool | str = True
+
+    def receive(self, evidence: Evidence) -> bool:
+        if isinstance(self.verdict, str):
+            raise PeerFault(self.verdict)
+        self.kept.append(KeptEvidence(evidence=evidence, included=Height(0)))
+        return self.verdict
+
+    def all(self) -> list[KeptEvidence]:
+        return self.kept
+
+
 class FakeInbox:
     def __init__(self) -> None:
         self.events: list[object] = []
@@ -57,11 +76,12 @@ class FakeInbox:
         await trio.lowlevel.checkpoint()
 
 
-def made(serve=None) -> tuple[Router, FakeTransport, FakeInbox]:
+def made(serve=None, pool=None) -> tuple[Router, FakeTransport, FakeInbox]:
     router = Router(
         validators=VALIDATORS,
         own=VALIDATORS[0],
         candidates=lambda peer, message: None,
+        evidence=pool or FakePool(),
         serve=serve or (lambda first, last: Chain(first=Height(first), blocks=(), proof=None)),
     )
     transport, inbox = FakeTransport(), FakeInbox()
@@ -185,3 +205,38 @@ def test_peers_that_catch_up_are_served_one_after_the_other() -> None:
     trio.run(run)
     assert asked == [(index + 1, 9) for index in range(SERVE_REQUESTS)]
     assert {lane for _, lane, _ in transport.sent} == {Lane.BLOCKS}
+
+
+def evidence_frame(view: int) -> bytes:
+    statement = SignedStatement(kind=6, block=ZERO_HASH, aux=ZERO_HASH, sig=Signature(bytes(64)))
+    evidence = Evidence(
+        epoch=Epoch(1), view=View(view), signer=ValidatorIndex(2), first=statement, second=statement
+    )
+    return encode(EvidenceNotice(evidence=evidence))
+
+
+def test_good_evidence_goes_on_to_who_lacks_it_and_false_evidence_bans_who_sent_it() -> None:
+    pool = FakePool()
+    router, transport, _ = made(pool=pool)
+    good, known, false = (evidence_frame(view) for view in (1, 2, 3))
+    for _ in range(2):  # the second copy of a frame costs one hash
+        trio.run(router.receive, VALIDATORS[1], Lane.TRANSACTIONS, good)
+    assert [(peer, frame) for peer, _, frame in transport.sent] == [
+        (VALIDATORS[2], good),
+        (VALIDATORS[3], good),
+    ]
+    pool.verdict = False
+    trio.run(router.receive, VALIDATORS[1], Lane.TRANSACTIONS, known)
+    pool.verdict = "evidence that convicts nobody"
+    trio.run(router.receive, STRANGER, Lane.TRANSACTIONS, false)
+    assert len(transport.sent) == 2
+    assert transport.banned == [(STRANGER, "evidence that convicts nobody")]
+
+
+def test_a_peer_that_connects_is_handed_all_evidence() -> None:
+    pool = FakePool()
+    router, transport, _ = made(pool=pool)
+    trio.run(router.receive, VALIDATORS[1], Lane.TRANSACTIONS, evidence_frame(1))
+    transport.sent.clear()
+    router.peer_up(OTHER)
+    assert transport.sent == [(OTHER, Lane.TRANSACTIONS, evidence_frame(1))]

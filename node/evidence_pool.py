@@ -1,0 +1,262 @@
+"""Evidence on its way into a block: judged, kept, passed on (CONSENSUS.md section 17).
+
+Evidence convicts by itself, so it may come from anybody: the own engine, a peer's flood, or an operator.
+What is kept is one piece for each offender of an epoch, because that is what is punished; every further
+piece costs one look-up and is passed on to nobody, so an offender who makes a million of them floods no
+network. What is not yet in a final block is offered to every payload that this node builds, and survives a
+restart in a file. A peer is handed all of it when it connects: it may have been away.
+
+Whoever sends something that convicts nobody is banned, as for any other signature that does not check.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from consensus.agreement.evidence import Evidence, Offence, VerifySignature, verify_evidence
+from consensus.agreement.validators import ValidatorSet
+from consensus.primitives import crypto
+from consensus.primitives.codec import MaxLength, decode, encode
+from consensus.primitives.errors import DecodeError, LocalFault, PeerFault, UserError
+from consensus.primitives.ids import Epoch, Hash, Height, ValidatorIndex
+
+MAX_KEPT: Final = 1_024  # offenders; four whole sets of 256
+MAX_EARLY: Final = 64  # pieces of epochs that this node has not reached
+MAX_EVIDENCE_BYTES: Final = 1_024
+_FILE_LIMIT: Final = MAX_KEPT * MAX_EVIDENCE_BYTES
+_NOT_YET: Final = Height(0)
+
+Offender = tuple[Epoch, ValidatorIndex]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptEvidence:
+    """One piece and the height of the final block that carries it; 0 while none does."""
+
+    evidence: Evidence
+    included: Height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceFile:
+    """What the file holds."""
+
+    kept: Annotated[tuple[KeptEvidence, ...], MaxLength(MAX_KEPT)]
+
+
+class EvidencePool:
+    """Every offender that this node knows of. All methods but `run` are called in the loop, never block."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        chain_id_hash: Hash,
+        validators: Callable[[Epoch], ValidatorSet | None],
+        current: Callable[[], Epoch],
+        verify: VerifySignature = crypto.verify,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """`validators` says an epoch's set while its evidence counts, else None; `current` this node's epoch.
+
+        Raises LocalFault if the file is there and can not be read.
+        """
+        self.publish: Callable[[Evidence], None] = lambda evidence: None  # to all peers; set by the node
+        self.on_change: Callable[[], None] = lambda: None  # something more may be included
+        self._path = path
+        self._chain_id_hash = chain_id_hash
+        self._validators = validators
+        self._current = current
+        self._verify = verify
+        self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
+        self._early: dict[Evidence, None] = {}
+        self._kept: dict[Offender, KeptEvidence] = {}
+        self._changed = trio.Event()
+        for each in self._read():
+            self._kept[_offender(each.evidence)] = each
+
+    # --- evidence comes in
+
+    def found(self, evidence: Evidence) -> None:
+        """Two signatures that met in the own engine, which has checked them."""
+        if self._keep(evidence):
+            self._log.error("evidence.found", **_fields(evidence))
+            self.publish(evidence)
+
+    def receive(self, evidence: Evidence) -> bool:
+        """From a peer; whether it is new, true, and to be passed on.
+
+        Raises PeerFault if it convicts nobody.
+        """
+        if _offender(evidence) in self._kept:
+            return False
+        if evidence.epoch > self._current():
+            self._wait(evidence)
+            return False
+        validators = self._validators(evidence.epoch)
+        if validators is None:  # too old to matter
+            return False
+        if self._judge(evidence, validators) is None:
+            raise PeerFault("evidence that convicts nobody")
+        return self._take(evidence)
+
+    def submit(self, raw: bytes) -> KeptEvidence:
+        """From an operator: keep it and flood it; what is kept against the offender, which may be older.
+
+        Raises UserError if it convicts nobody here, or if nothing more can be kept.
+        """
+        try:
+            evidence = decode(Evidence, raw, limit=MAX_EVIDENCE_BYTES)
+        except DecodeError as error:
+            raise UserError(f"this is no evidence ({error}): give the bytes that `evidence` shows") from None
+        validators = self._validators(evidence.epoch)
+        if validators is None:
+            raise UserError(
+                f"this node knows no validator set of epoch {evidence.epoch}: it is too old, or not here yet"
+            )
+        if self._judge(evidence, validators) is None:
+            raise UserError("this evidence convicts nobody: its signatures or its pair do not hold here")
+        if self._take(evidence):
+            self.publish(evidence)
+        kept = self._kept.get(_offender(evidence))
+        if kept is None:
+            raise UserError("this node knows too many offenders already: submit it elsewhere, or later")
+        return kept
+
+    def advance(self) -> None:
+        """An epoch began: judge what came early, and forget what is too old to count."""
+        early, self._early = self._early, {}
+        for evidence in early:
+            try:
+                if self.receive(evidence):
+                    self.publish(evidence)
+            except PeerFault as fault:  # who sent it is no longer known
+                self._log.debug("evidence.refused", reason=str(fault), epoch=evidence.epoch)
+        for epoch, signer in list(self._kept):
+            if self._validators(epoch) is None:
+                del self._kept[epoch, signer]
+                self._changed.set()
+
+    def included(self, evidence: Evidence, height: Height) -> None:
+        """A final block carries a piece against this offender: there is nothing left to do about it."""
+        kept = self._kept.get(_offender(evidence))
+        if kept is not None and kept.included:
+            return
+        self._put(KeptEvidence(evidence=evidence if kept is None else kept.evidence, included=height))
+
+    # --- questions
+
+    def waiting(self) -> tuple[Evidence, ...]:
+        """What no final block carries yet, by epoch and signer."""
+        return tuple(
+            self._kept[each].evidence for each in sorted(self._kept) if not self._kept[each].included
+        )
+
+    def all(self) -> tuple[KeptEvidence, ...]:
+        """Every offender's piece, by epoch and signer."""
+        return tuple(self._kept[each] for each in sorted(self._kept))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    # --- inside
+
+    def _judge(self, evidence: Evidence, validators: ValidatorSet) -> Offence | None:
+        return verify_evidence(evidence, validators, self._chain_id_hash, self._verify)
+
+    def _wait(self, evidence: Evidence) -> None:
+        if len(self._early) >= MAX_EARLY:
+            del self._early[next(iter(self._early))]
+        self._early[evidence] = None
+
+    def _take(self, evidence: Evidence) -> bool:
+        new = self._keep(evidence)
+        if new:
+            self._log.warning("evidence.received", **_fields(evidence))
+        return new
+
+    def _keep(self, evidence: Evidence) -> bool:
+        if _offender(evidence) in self._kept:
+            return False
+        new = self._put(KeptEvidence(evidence=evidence, included=_NOT_YET))
+        if new:
+            self.on_change()
+        return new
+
+    def _put(self, kept: KeptEvidence) -> bool:
+        offender = _offender(kept.evidence)
+        if len(self._kept) >= MAX_KEPT and offender not in self._kept:
+            done = next((each for each, held in self._kept.items() if held.included), None)
+            if done is None:
+                return False  # all of it waits for a block, and whoever offends now is offered again
+            del self._kept[done]
+        self._kept[offender] = kept
+        self._changed.set()
+        return True
+
+    # --- the file
+
+    async def run(self) -> None:
+        """Write the file after each change, until cancelled. Raises LocalFault if the disk refuses."""
+        limiter = trio.CapacityLimiter(1)
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            raw = encode(EvidenceFile(kept=self.all()))
+            await trio.to_thread.run_sync(_write, self._path, raw, limiter=limiter)
+
+    def _read(self) -> list[KeptEvidence]:
+        """What the file holds and still counts. What is lost is handed over again by a peer."""
+        try:
+            raw = self._path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise LocalFault(f"{self._path} can not be read ({error.strerror}): is the disk whole?") from None
+        try:
+            held = decode(EvidenceFile, raw, limit=_FILE_LIMIT).kept
+        except DecodeError as error:
+            self._log.warning("evidence.file_damaged", path=str(self._path), reason=str(error))
+            return []
+        known = [(each, self._validators(each.evidence.epoch)) for each in held]
+        good = [each for each, of in known if of is None or self._judge(each.evidence, of) is not None]
+        if len(good) < len(held):
+            self._log.warning("evidence.file_damaged", path=str(self._path), reason="a signature is wrong")
+        return [each for each in good if self._validators(each.evidence.epoch) is not None]
+
+
+def _offender(evidence: Evidence) -> Offender:
+    return evidence.epoch, evidence.signer
+
+
+def _fields(evidence: Evidence) -> dict[str, Any]:
+    """What a log line says of it; the bytes as `submit_evidence` takes them."""
+    return {
+        "epoch": evidence.epoch,
+        "view": evidence.view,
+        "signer": evidence.signer,
+        "evidence": encode(evidence).hex(),
+    }
+
+
+def _write(path: Path, raw: bytes) -> None:
+    """Replace the file as a whole: it is read after every crash."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        with fresh.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        cause = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise LocalFault(
+            f"{path} can not be written ({cause}): make room or mend the disk, then restart"
+        ) from None
