@@ -1,22 +1,19 @@
-"""The validator set of a genesis: the one place where its parameters become agreement's terms."""
+"""The validator set of a genesis, for who has the file and no state yet."""
 
-from typing import Final
+from consensus.agreement.validators import ValidatorSet
+from consensus.primitives.ids import ZERO_HASH
+from consensus.relay.epochs import FIRST_EPOCH, validator_set
+from consensus.relay.genesis import Genesis, genesis_set
 
-from consensus.agreement.thresholds import Mode
-from consensus.agreement.validators import Validator, ValidatorSet
-from consensus.primitives.ids import Epoch
-from consensus.relay.genesis import Genesis
-
-FIRST_EPOCH: Final = Epoch(1)
-_MODES: Final = {0: Mode.OFF, 1: Mode.STRICT}  # `fast_mode` of the genesis parameters
+__all__ = ["FIRST_EPOCH", "genesis_validators"]
 
 
 def genesis_validators(genesis: Genesis) -> ValidatorSet:
     """The first epoch's validators, in the order of the genesis."""
-    return ValidatorSet(
-        [Validator(key=each.consensus_key, stake=each.stake) for each in genesis.validators],
+    return validator_set(
+        genesis_set(genesis),
         chain_id_hash=genesis.hash,
         epoch=FIRST_EPOCH,
-        mode=_MODES[genesis.parameters.fast_mode],
-        window=genesis.parameters.window,
+        parameters=genesis.parameters,
+        leader_seed=ZERO_HASH,
     )

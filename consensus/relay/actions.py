@@ -15,6 +15,7 @@ from consensus.relay.ledger import MAX_NONCE, Account
 from consensus.relay.receipts import Code, EnclaveReceipt, TransactionReceipt
 from consensus.relay.registry import MAX_OPT_INS, chain_deposit, module_deposit
 from consensus.relay.run import Run
+from consensus.relay.staking_actions import apply_staking
 from consensus.relay.transactions import (
     Action,
     CallEnclave,
@@ -112,6 +113,9 @@ def _other(run: Run, sender: PublicKey, action: Action, fee_left: int) -> Done:
             return Done(_opt_in(run, sender, action))
         case Transfer():
             raise AssertionError("a transfer is handled before")
+        case _:  # mypy: a StakingAction
+            code, output = apply_staking(run, sender, action)
+            return Done(code, output=output)
 
 
 def _call(run: Run, sender: PublicKey, action: CallEnclave, fee_left: int) -> Done:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar, Final
 
+from consensus.agreement.evidence import Evidence
 from consensus.agreement.messages import payload_root
 from consensus.candidates.receipts import CandidateInclusion
 from consensus.primitives import crypto
@@ -18,6 +19,7 @@ from consensus.primitives.ids import Hash
 from consensus.relay.parameters import Parameters
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
+    SIGNATURE_WEIGHT,
     CheckedTransaction,
     VerifySignature,
     check_transaction,
@@ -26,15 +28,18 @@ from consensus.relay.transactions import (
 
 MAX_BLOCK_TRANSACTIONS: Final = 50_000
 MAX_BLOCK_CANDIDATES: Final = 256
+MAX_BLOCK_EVIDENCE: Final = 64
+EVIDENCE_WEIGHT: Final = 200 + 2 * SIGNATURE_WEIGHT  # microseconds
 CANDIDATE_WEIGHT: Final = 300  # microseconds of the ledger's work for one inclusion
-SIGNATURE_WEIGHT: Final = 90  # microseconds to verify one signature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """A relay block's contents: candidates first, sorted by (chain, height); transactions in given order."""
+    """A relay block's contents, in the order in which they take effect: evidence, sorted by (epoch, signer),
+    one piece for each; candidates, sorted by (chain, height); transactions in given order."""
 
     WIRE_VERSION: ClassVar[int] = 1
+    evidence: Annotated[tuple[Evidence, ...], MaxLength(MAX_BLOCK_EVIDENCE)] = ()
     candidates: Annotated[tuple[CandidateInclusion, ...], MaxLength(MAX_BLOCK_CANDIDATES)] = ()
     transactions: Annotated[
         tuple[Annotated[bytes, MaxLength(MAX_TRANSACTION_BYTES)], ...], MaxLength(MAX_BLOCK_TRANSACTIONS)
@@ -50,6 +55,7 @@ class BlockLimits:
     max_weight: int
     max_transactions: int
     max_candidates: int
+    max_evidence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class CheckedPayload:
     candidates: tuple[CandidateInclusion, ...]
     transactions: tuple[CheckedTransaction, ...]
     weight: int
+    evidence: tuple[Evidence, ...] = ()
 
 
 EMPTY_PAYLOAD: Final = encode(Payload())
@@ -73,13 +80,23 @@ def limits_of(parameters: Parameters, chain_id_hash: Hash) -> BlockLimits:
         max_weight=parameters.max_block_weight,
         max_transactions=min(parameters.max_transactions, MAX_BLOCK_TRANSACTIONS),
         max_candidates=min(parameters.max_candidates, MAX_BLOCK_CANDIDATES),
+        max_evidence=min(parameters.max_evidence, MAX_BLOCK_EVIDENCE),
     )
 
 
-def encode_payload(transactions: Sequence[bytes], candidates: Sequence[CandidateInclusion] = ()) -> bytes:
-    """The payload of these items; candidates are put in their order."""
-    ordered = sorted(candidates, key=_candidate_order)
-    return encode(Payload(candidates=tuple(ordered), transactions=tuple(transactions)))
+def encode_payload(
+    transactions: Sequence[bytes],
+    candidates: Sequence[CandidateInclusion] = (),
+    evidence: Sequence[Evidence] = (),
+) -> bytes:
+    """The payload of these items; evidence and candidates are put in their order."""
+    return encode(
+        Payload(
+            evidence=tuple(sorted(evidence, key=_evidence_order)),
+            candidates=tuple(sorted(candidates, key=_candidate_order)),
+            transactions=tuple(transactions),
+        )
+    )
 
 
 def check_payload(
@@ -101,10 +118,12 @@ def check_payload(
         raise InvalidBlock(
             f"{len(decoded.transactions)} transactions, the limit is {limits.max_transactions}"
         )
+    _check_evidence(decoded.evidence, limits)
     _check_candidates(decoded.candidates, limits)
-    weight = sum(candidate_weight(each) for each in decoded.candidates)
+    weight = EVIDENCE_WEIGHT * len(decoded.evidence)
+    weight += sum(candidate_weight(each) for each in decoded.candidates)
     if weight > limits.max_weight:
-        raise InvalidBlock(f"the candidates weigh {weight}, the limit is {limits.max_weight}")
+        raise InvalidBlock(f"evidence and candidates weigh {weight}, the limit is {limits.max_weight}")
     transactions = []
     seen: set[Hash] = set()
     for raw in decoded.transactions:
@@ -122,7 +141,9 @@ def check_payload(
         if weight > limits.max_weight:  # before the next signature is checked: that is what it bounds
             raise InvalidBlock(f"the block weighs over {limits.max_weight}")
         transactions.append(checked)
-    return CheckedPayload(payload_root(payload), decoded.candidates, tuple(transactions), weight)
+    return CheckedPayload(
+        payload_root(payload), decoded.candidates, tuple(transactions), weight, decoded.evidence
+    )
 
 
 def candidate_weight(inclusion: CandidateInclusion) -> int:
@@ -132,6 +153,20 @@ def candidate_weight(inclusion: CandidateInclusion) -> int:
 
 def _candidate_order(inclusion: CandidateInclusion) -> tuple[int, int, bytes]:
     return inclusion.header.chain, inclusion.header.height, inclusion.header.hash
+
+
+def _evidence_order(evidence: Evidence) -> tuple[int, int]:
+    return evidence.epoch, evidence.signer
+
+
+def _check_evidence(evidence: tuple[Evidence, ...], limits: BlockLimits) -> None:
+    """Form alone, which the leader has in its hands: whether a piece convicts depends on the state, and one
+    that does not is void (`slashing`)."""
+    if len(evidence) > limits.max_evidence:
+        raise InvalidBlock(f"{len(evidence)} pieces of evidence, the quota is {limits.max_evidence}")
+    order = [_evidence_order(each) for each in evidence]
+    if any(first >= second for first, second in pairwise(order)):
+        raise InvalidBlock("the evidence is not sorted, one piece for each epoch and signer")
 
 
 def _check_candidates(candidates: tuple[CandidateInclusion, ...], limits: BlockLimits) -> None:

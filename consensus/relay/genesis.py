@@ -20,6 +20,7 @@ from consensus.primitives.ids import (
     ZERO_HASH,
     Amount,
     ChainId,
+    Epoch,
     Hash,
     Height,
     Milliseconds,
@@ -28,30 +29,38 @@ from consensus.primitives.ids import (
     Stake,
 )
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore
+from consensus.relay.epochs import (
+    FIRST_EPOCH,
+    MAX_ADDRESS_BYTES,
+    MAX_NAME_BYTES,
+    EpochMember,
+    EpochSetRecord,
+    epoch_set_key,
+)
 from consensus.relay.ledger import (
     PARAMETERS_KEY,
     SUPPLY_KEY,
     Ledger,
     Supply,
-    ValidatorRecord,
-    validator_key,
 )
-from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry, Parameters
+from consensus.relay.parameters import MAX_CODE_BYTES, MAX_SET, ChainTerms, Entry, Parameters
 from consensus.relay.registry import MAX_OPT_INS, Registry
+from consensus.relay.staking import Staking, Standing, ValidatorRecord
 
 MAX_GENESIS_BYTES: Final = 64 * 1024 * 1024
-MAX_VALIDATORS: Final = 200  # CONSENSUS.md section 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenesisValidator:
-    """One validator: the key that votes, the key its node is known by, and the account its fees go to."""
+    """One validator: the key that votes, the key its node is known by, the account that operates it and that
+    its fees go to, the address (HOST:PORT) that others dial, and its stake in units of the ledger."""
 
-    name: Annotated[str, MaxLength(64)]
+    name: Annotated[str, MaxLength(MAX_NAME_BYTES)]
     consensus_key: PublicKey
     identity_key: PublicKey
     account: PublicKey
     stake: Stake
+    address: Annotated[str, MaxLength(MAX_ADDRESS_BYTES)] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +93,7 @@ class Genesis:
     time_ms: Milliseconds
     fuel_schedule: U8 = FUEL_SCHEDULE
     parameters: Parameters = field(default_factory=Parameters)
-    validators: Annotated[tuple[GenesisValidator, ...], MaxLength(MAX_VALIDATORS)]
+    validators: Annotated[tuple[GenesisValidator, ...], MaxLength(MAX_SET)]
     accounts: Annotated[tuple[GenesisAccount, ...], MaxLength(1_000_000)] = ()
     enclaves: Annotated[tuple[Annotated[bytes, MaxLength(MAX_CODE_BYTES)], ...], MaxLength(64)] = ()
     chains: Annotated[tuple[GenesisChain, ...], MaxLength(1_000)] = ()
@@ -125,9 +134,19 @@ def check_genesis(genesis: Genesis) -> None:
         for label, key in (("consensus", validator.consensus_key), ("identity", validator.identity_key)):
             if not is_valid_public_key(key):
                 raise UserError(f"{where}: its {label} key {key.hex()} is not a usable Ed25519 key")
-        if validator.stake < 1:
-            raise UserError(f"{where}: stake must be at least 1")
+        if validator.consensus_key == validator.identity_key:
+            raise UserError(f"{where}: its consensus and identity keys are the same; make one of them anew")
+        if validator.stake < genesis.parameters.min_stake:
+            raise UserError(
+                f"{where}: a stake of {validator.stake} is below min_stake, {genesis.parameters.min_stake}"
+            )
+    if len(genesis.validators) > genesis.parameters.max_validators:
+        raise UserError(
+            f"genesis: {len(genesis.validators)} validators, but max_validators is"
+            f" {genesis.parameters.max_validators}"
+        )
     _refuse_repeats("validator name", (each.name for each in genesis.validators))
+    _refuse_repeats("validator account", (each.account.hex() for each in genesis.validators))
     _refuse_repeats("consensus key", (each.consensus_key.hex() for each in genesis.validators))
     _refuse_repeats("identity key", (each.identity_key.hex() for each in genesis.validators))
     _refuse_repeats("account", (each.key.hex() for each in genesis.accounts))
@@ -170,7 +189,27 @@ def _refuse_repeats(what: str, values: Iterable[str]) -> None:
 
 def issuance(genesis: Genesis) -> int:
     """All units that will ever exist: nothing mints after genesis, fees only move or burn them."""
-    return sum(each.balance for each in genesis.accounts) + sum(each.balance for each in genesis.chains)
+    return (
+        sum(each.balance for each in genesis.accounts)
+        + sum(each.balance for each in genesis.chains)
+        + sum(each.stake for each in genesis.validators)
+    )
+
+
+def genesis_set(genesis: Genesis) -> EpochSetRecord:
+    """The set of the first epoch, in the order of the genesis."""
+    members = tuple(
+        EpochMember(
+            name=each.name,
+            account=each.account,
+            consensus_key=each.consensus_key,
+            identity_key=each.identity_key,
+            address=each.address,
+            stake=each.stake,
+        )
+        for each in genesis.validators
+    )
+    return EpochSetRecord(members=members, leader_seed=ZERO_HASH)
 
 
 def genesis_chain_id(genesis: Genesis, name: str) -> ChainId:
@@ -199,11 +238,23 @@ def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
     )
     for account in genesis.accounts:
         ledger.credit(account.key, account.balance)
+    staking = Staking(ledger)
     for validator in genesis.validators:
-        ledger.put(
-            validator_key(validator.consensus_key),
-            ValidatorRecord(name=validator.name, account=validator.account),
+        staking.create(
+            ValidatorRecord(
+                name=validator.name,
+                account=validator.account,
+                consensus_key=validator.consensus_key,
+                identity_key=validator.identity_key,
+                address=validator.address,
+                bonded=validator.stake,
+                standing=int(Standing.ACTIVE),
+                jailed_until=Epoch(0),
+                joined_height=Height(0),
+                unbonding=(),
+            )
         )
+    ledger.put(epoch_set_key(FIRST_EPOCH), genesis_set(genesis))
     registry = Registry(ledger)
     for wasm in genesis.enclaves:
         registry.deploy(wasm=wasm, deployer=PublicKey(ZERO_HASH), deposit=0, height=Height(0))

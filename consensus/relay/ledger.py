@@ -182,13 +182,10 @@ class Ledger:
 
     # --- the end
 
-    def settle_fees(self, proposer: PublicKey | None) -> None:
-        """Burn the burnt share of the block's fees and pay the rest to `proposer`; without one, burn all."""
-        burnt = self.fees
-        if proposer is not None:
-            burnt = self.fees * self.parameters.burn_share_ppb // BILLION
-            if self.fees:
-                self.credit(proposer, self.fees - burnt)
+    def settle_fees(self, proposer: PublicKey) -> None:
+        """Burn the burnt share of the block's fees and pay the rest to `proposer`."""
+        burnt = self.fees * self.parameters.burn_share_ppb // BILLION
+        self.credit(proposer, self.fees - burnt)
         if burnt:
             supply = self.existing(Supply, SUPPLY_KEY)
             self.put(SUPPLY_KEY, Supply(issued=supply.issued, burnt=supply.burnt + burnt))

@@ -14,6 +14,18 @@ from consensus.primitives.ids import Amount, Fuel
 
 MAX_CODE_BYTES: Final = 1024 * 1024
 BILLION: Final = 1_000_000_000
+MAX_SET: Final = 200  # validators in one epoch (CONSENSUS.md section 1)
+DAY_MS: Final = 24 * 60 * 60 * 1_000
+_POSITIVE: Final = (
+    "window",
+    "max_block_bytes",
+    "max_block_weight",
+    "relay_parent_window",
+    "lane_messages",
+    "max_validators",
+    "min_stake",
+    "evidence_epochs",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +39,20 @@ class Parameters:
     message_delay_ms: U32 = 2_000
     idle_interval_ms: U32 = 1_000  # how long a leader with nothing to say may wait
     epoch_blocks: U64 = 10_000
+    # stake; a window in epochs and a span ends with the later of the two
+    max_validators: U16 = 100  # seats of an epoch's set
+    min_stake: Amount = Amount(100)  # below it nobody is elected
+    evidence_epochs: U32 = 14  # epochs after its own in which an offence can be proved
+    unbonding_epochs: U32 = 21  # whole epochs between leaving the set and being paid out,
+    unbonding_ms: U64 = 21 * DAY_MS  # and the least time between the two
+    trusting_ms: U64 = 14 * DAY_MS  # how old a header may be that a light client trusts
+    jail_epochs: U32 = 7  # before a jailed validator may ask to come back
     # blocks
     max_block_bytes: U32 = 2 * 1024 * 1024
     max_block_weight: U32 = 50_000  # microseconds of execution on the reference machine
     max_transactions: U32 = 8_000
     max_candidates: U16 = 16  # quota of candidate inclusions, an inherent
+    max_evidence: U16 = 8  # quota of evidence, an inherent
     relay_parent_window: U32 = STATEMENT_WINDOW  # blocks between a candidate's relay parent and its inclusion
     # money; a fee is `base + byte * length + fuel`
     base_fee: Amount = Amount(100)
@@ -66,9 +87,21 @@ class Parameters:
             raise ValueError(f"max_block_bytes is at most {MAX_BLOCK_BYTES}, what a proposal can carry")
         if self.max_pov_bytes > MAX_POV_BYTES:
             raise ValueError(f"max_pov_bytes is at most {MAX_POV_BYTES}, what an offer can carry")
-        for name in ("window", "max_block_bytes", "max_block_weight", "relay_parent_window", "lane_messages"):
+        for name in _POSITIVE:
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} must not be zero")
+        if self.epoch_blocks < 2:
+            raise ValueError("epoch_blocks is at least 2: the last block but one elects the next set")
+        if self.max_validators > MAX_SET:
+            raise ValueError(f"max_validators is at most {MAX_SET}")
+        if self.trusting_ms >= self.unbonding_ms:
+            raise ValueError(
+                "trusting_ms must be below unbonding_ms: whom a light client believes must still have stake"
+            )
+        if self.evidence_epochs > self.unbonding_epochs:
+            raise ValueError(
+                "evidence_epochs is at most unbonding_epochs: what convicts must find the stake still there"
+            )
         if self.relay_parent_window > STATEMENT_WINDOW:
             raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
         if self.delivery_fuel_per_block < self.delivery_fuel_limit:

@@ -35,6 +35,15 @@ class Code(enum.IntEnum):
     LANE_FULL = 9
     NO_SUCH_DESTINATION = 10
     FEE_TOO_LOW = 11
+    NO_SUCH_VALIDATOR = 12
+    KEY_IN_USE = 13
+    BAD_PROOF = 14  # of holding a key
+    BELOW_MINIMUM = 15  # stake
+    LAST_VALIDATOR = 16  # nobody would be left to elect
+    NOT_YET = 17  # a wait is not over
+    TOMBSTONED = 18
+    NOT_JAILED = 19
+    UNUSABLE_KEY = 20
     GUEST_FAILED = 101
     GUEST_TRAPPED = 102
     GUEST_OUT_OF_FUEL = 103

@@ -10,6 +10,7 @@ from consensus.relay.ledger import Ledger
 from consensus.relay.parameters import Parameters
 from consensus.relay.receipts import Receipt
 from consensus.relay.registry import Registry
+from consensus.relay.staking import OffenceRecord, Staking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +34,14 @@ class Run:
     context: BlockContext
     ledger: Ledger
     registry: Registry
+    staking: Staking
     parameters: Parameters
     guests: GuestExecutor
     receipts: list[Receipt] = field(default_factory=list)
     void: dict[Hash, str] = field(default_factory=dict)
     enacted: list[Hash] = field(default_factory=list)
     rejected: list[Hash] = field(default_factory=list)
+    offences: list[OffenceRecord] = field(default_factory=list)
     transactions: int = 0
     enclave_calls: int = 0
     messages: int = 0

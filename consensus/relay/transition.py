@@ -1,6 +1,13 @@
 """The relay chain's state transition, in one direction (DESIGN.md section 3):
 
-    deliver lane messages to instances → candidates → transactions → the last-block leaf
+    evidence → deliver lane messages to instances → candidates → transactions → the epoch's turn
+    → the last-block leaf
+
+Evidence comes first, so that whom it convicts can not act before it in the same block. Candidates in flight
+over a boundary are attested anew: an inclusion's signatures are of the epoch of the block that carries it.
+A boundary block is a block like any other. A *tail* block (CONSENSUS.md section 14) is never executed and
+never in the ledger, whoever calls this passes it over: it changes nothing, so that its parent's post-state
+is also its own, and the first block of the next epoch builds on the boundary block.
 
 Pure and total: on any `CheckedPayload` and any reachable state it returns, and on every machine the same.
 It raises LocalFault only, when this machine's executor or store fails.
@@ -14,22 +21,24 @@ from consensus.light.leaves import (
     LastBlock,
 )
 from consensus.primitives.guest import GuestExecutor
-from consensus.primitives.ids import Hash, Height, PublicKey
+from consensus.primitives.ids import Hash, PublicKey
 from consensus.primitives.tree import NodeStore
 from consensus.relay.actions import apply_transaction
 from consensus.relay.blocks import CheckedPayload
 from consensus.relay.calls import deliver_messages
+from consensus.relay.elections import turn_epoch
+from consensus.relay.epochs import epoch_members, epoch_of
 from consensus.relay.inclusions import apply_inclusion
 from consensus.relay.ledger import (
     Ledger,
     RecentBlock,
-    ValidatorRecord,
     recent_key,
-    validator_key,
 )
 from consensus.relay.receipts import Receipt, receipts_tree
 from consensus.relay.registry import Registry
 from consensus.relay.run import BlockContext, Run
+from consensus.relay.slashing import apply_evidence
+from consensus.relay.staking import OffenceRecord, Staking
 from consensus.relay.transactions import Transfer
 
 __all__ = ["BlockContext", "BlockResult", "Counters", "apply_block"]
@@ -62,9 +71,10 @@ class BlockResult:
     stale: tuple[Hash, ...]  # nodes with a negative change, sorted
     receipts: tuple[Receipt, ...]  # in order of execution; `receipts.receipts_tree` rebuilds their tree
     receipts_root: Hash
-    void: Mapping[Hash, str]  # transaction or candidate hash → why it had no effect; in order
+    void: Mapping[Hash, str]  # hash of evidence, candidate or transaction → why it had no effect; in order
     enacted: tuple[Hash, ...]  # candidates
     rejected: tuple[Hash, ...]
+    offences: tuple[OffenceRecord, ...]  # convictions by this block's evidence
     counters: Counters
 
 
@@ -81,28 +91,42 @@ def apply_block(
         context=context,
         ledger=ledger,
         registry=Registry(ledger),
+        staking=Staking(ledger),
         parameters=ledger.parameters,
         guests=guests,
     )
+    _check_place(run)
     _note_parent(run)
+    for evidence in payload.evidence:
+        apply_evidence(run, evidence)
     deliver_messages(run)
     for inclusion in payload.candidates:
         apply_inclusion(run, inclusion)
     ledger.load_accounts(_accounts_of(payload))
     for index, transaction in enumerate(payload.transactions):
         apply_transaction(run, transaction, index)
-    ledger.settle_fees(_proposer_account(run))
+    if ledger.fees:
+        ledger.settle_fees(_proposer_account(run))
+    turn_epoch(run)
     receipts_root = _write_last_block(run)
     post_root = ledger.commit()
     return _result(run, post_root, receipts_root)
 
 
+def _check_place(run: Run) -> None:
+    """The caller's part, never a peer's doing: the state is the parent's, the epoch the height's."""
+    height, epoch = run.context.height, run.context.epoch
+    last = run.ledger.existing(LastBlock, LAST_BLOCK_KEY)
+    if last.height != height - 1:
+        raise AssertionError(f"block {height} on the state of block {last.height}")
+    if epoch != epoch_of(height, run.parameters.epoch_blocks):
+        raise AssertionError(f"block {height} is not of epoch {epoch}")
+
+
 def _note_parent(run: Run) -> None:
     """Enter the parent into the ring of recent blocks: only now is its hash known to the state."""
     last = run.ledger.existing(LastBlock, LAST_BLOCK_KEY)
-    parent_height = Height(run.context.height - 1)
-    if last.height != parent_height:
-        raise AssertionError(f"block {run.context.height} on the state of block {last.height}")
+    parent_height = last.height
     slot = parent_height % run.parameters.relay_parent_window
     run.ledger.put(
         recent_key(slot),
@@ -120,10 +144,8 @@ def _accounts_of(payload: CheckedPayload) -> list[PublicKey]:
     return touched
 
 
-def _proposer_account(run: Run) -> PublicKey | None:
-    key = run.context.validators.keys[run.context.proposer]
-    record = run.ledger.record(ValidatorRecord, validator_key(key))
-    return None if record is None else record.account
+def _proposer_account(run: Run) -> PublicKey:
+    return epoch_members(run.ledger, run.context.epoch).members[run.context.proposer].account
 
 
 def _write_last_block(run: Run) -> Hash:
@@ -153,6 +175,7 @@ def _result(run: Run, post_root: Hash, receipts_root: Hash) -> BlockResult:
         void=run.void,
         enacted=tuple(run.enacted),
         rejected=tuple(run.rejected),
+        offences=tuple(run.offences),
         counters=Counters(
             transactions=run.transactions,
             void=len(run.void),

@@ -6,8 +6,7 @@ guest's own tree.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Final
 
 from consensus.candidates.lifecycle import ChainView
 from consensus.candidates.receipts import CandidateHeader
@@ -18,11 +17,12 @@ from consensus.light.leaves import (
     LastBlock,
     guest_key,
 )
-from consensus.primitives.codec import MaxLength
+from consensus.light.proofs import StateProof
 from consensus.primitives.guest import ChainEndpoint, InstanceEndpoint
-from consensus.primitives.ids import ChainId, Hash, Height, Milliseconds, ModuleId, PublicKey
-from consensus.primitives.tree import NodeStore, TreeProof, prove, verify_absence, verify_membership
+from consensus.primitives.ids import ChainId, Epoch, Hash, Height, Milliseconds, ModuleId, PublicKey
+from consensus.primitives.tree import NodeStore, prove
 from consensus.primitives.tree import get as tree_get
+from consensus.relay.epochs import EpochSetRecord, find_epoch_members
 from consensus.relay.fees import candidate_fee
 from consensus.relay.ledger import (
     SUPPLY_KEY,
@@ -38,23 +38,7 @@ from consensus.relay.registry import (
     Registry,
     module_index_key,
 )
-
-MAX_PROVEN_BYTES: Final = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateProof:
-    """What a key of the relay tree maps to, under a state root."""
-
-    key: Hash
-    value: Annotated[bytes, MaxLength(MAX_PROVEN_BYTES)] | None
-    proof: TreeProof
-
-    def holds_under(self, root: Hash) -> bool:
-        """Whether the proof shows this under `root`."""
-        if self.value is None:
-            return verify_absence(root, self.key, self.proof)
-        return verify_membership(root, self.key, self.value, self.proof)
+from consensus.relay.staking import RosterEntry, Staking, ValidatorRecord
 
 
 class StateView:
@@ -70,6 +54,7 @@ class StateView:
         self._nodes = nodes
         self._ledger = Ledger(nodes, root)
         self._registry = Registry(self._ledger)
+        self._staking = Staking(self._ledger)
 
     # --- for candidates
 
@@ -104,6 +89,24 @@ class StateView:
     def messages(self, chain: ChainId, source: InstanceEndpoint, first: int, next: int) -> list[bytes]:
         """Messages that wait for a chain."""
         return self._registry.lanes.messages(source, ChainEndpoint(chain=chain), first, next)
+
+    # --- validators
+
+    def read(self, key: Hash) -> bytes | None:
+        """The value under a tree key; with it a view is an `epochs.Reads`."""
+        return self._ledger.read(key)
+
+    def epoch_set(self, epoch: Epoch) -> EpochSetRecord | None:
+        """Who is in an epoch; None for one that the state does not know (yet, or any more)."""
+        return find_epoch_members(self, epoch)
+
+    def validator(self, account: PublicKey) -> ValidatorRecord | None:
+        """A validator as of the next election."""
+        return self._staking.validator(account)
+
+    def roster(self) -> tuple[RosterEntry, ...]:
+        """Who may be elected, the most stake first."""
+        return self._staking.roster()
 
     # --- for people
 

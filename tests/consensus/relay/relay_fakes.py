@@ -140,7 +140,7 @@ def make_genesis(**parameters: object) -> Genesis:
     return Genesis(
         network="test",
         time_ms=1_000,
-        parameters=Parameters(**{"max_block_weight": 10_000_000, **parameters}),
+        parameters=Parameters(**{"max_block_weight": 10_000_000, "min_stake": 1, **parameters}),
         validators=tuple(
             GenesisValidator(
                 name=f"v{index}",
@@ -272,8 +272,13 @@ class Network:
 
 
 def total_supply(view: StateView, accounts: Sequence[bytes]) -> int:
-    """Everything that exists, found by looking: accounts, chains' balances, deposits, what was burnt."""
+    """Everything that exists, found by looking: accounts, stake bonded and on its way out, chains' balances,
+    deposits, what was burnt."""
     total = view.supply().burnt + sum(view.account(each).balance for each in accounts)
+    for each in accounts:
+        validator = view.validator(each)
+        if validator is not None:
+            total += validator.bonded + sum(entry.amount for entry in validator.unbonding)
     for chain in view.chains():
         total += chain.balance + chain.deposit
         for module in view.modules():

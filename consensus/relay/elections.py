@@ -1,0 +1,65 @@
+"""Who validates the next epoch: decided by the last block but one of each (CONSENSUS.md section 14).
+
+The seats go to the most stake (`staking.rank`). Who stays keeps its place among those who stay, newcomers
+follow in rank: so that an index means the same validator for as long as it can. If nobody is eligible, the
+set stays as it is: a network without validators could never elect any again.
+"""
+
+from dataclasses import replace
+
+from consensus.primitives.ids import ZERO_HASH, Epoch
+from consensus.relay.epochs import (
+    EpochMember,
+    EpochSetRecord,
+    epoch_members,
+    epoch_set_key,
+    is_boundary,
+)
+from consensus.relay.run import Run
+from consensus.relay.staking import Staking
+
+
+def turn_epoch(run: Run) -> None:
+    """After everything else in a block: elect if the next block is a boundary, turn if this one is."""
+    height, epoch_blocks = run.context.height, run.parameters.epoch_blocks
+    if is_boundary(height + 1, epoch_blocks):
+        members = elect(run.staking, epoch_members(run.ledger, run.context.epoch).members)
+        record = EpochSetRecord(members=members, leader_seed=ZERO_HASH)
+        run.ledger.put(epoch_set_key(Epoch(run.context.epoch + 1)), record)
+    if is_boundary(height, epoch_blocks):
+        _end_epoch(run)
+
+
+def elect(staking: Staking, previous: tuple[EpochMember, ...]) -> tuple[EpochMember, ...]:
+    """The members of the next epoch, in the order of their indices; `previous` are the running one's."""
+    seats = staking.ledger.parameters.max_validators
+    chosen = [each.account for each in staking.roster()[:seats]]
+    if not chosen:
+        return previous
+    places = {each.account: index for index, each in enumerate(previous)}
+    chosen.sort(key=lambda account: places.get(account, len(places)))  # stable: newcomers stay in rank
+    members = []
+    for account in chosen:
+        record = staking.existing(account)
+        members.append(
+            EpochMember(
+                name=record.name,
+                account=record.account,
+                consensus_key=record.consensus_key,
+                identity_key=record.identity_key,
+                address=record.address,
+                stake=record.bonded,
+            )
+        )
+    return tuple(members)
+
+
+def _end_epoch(run: Run) -> None:
+    """The boundary block: what only it knows about the epoch that it begins, and what lapses with the old."""
+    ending = run.context.epoch
+    record = epoch_members(run.ledger, Epoch(ending + 1))
+    run.ledger.put(epoch_set_key(Epoch(ending + 1)), replace(record, leader_seed=run.context.parent_hash))
+    run.staking.stamp_leaving(ending, run.context.time_ms)
+    lapsed = ending - run.parameters.evidence_epochs
+    if lapsed > 0:
+        run.ledger.write(epoch_set_key(Epoch(lapsed)), None)

@@ -1,0 +1,115 @@
+"""Offences: evidence in blocks, and what it does to whom it convicts (CONSENSUS.md section 17).
+
+A piece of evidence in a block that is malformed, out of order or over the quota makes the block invalid:
+the leader had all of that in its hands (`blocks`). One that convicts nobody *in the state it meets* is void
+and costs only its place in the quota: its epoch is unknown or too old, a signature is bad, or the offender
+is convicted already, perhaps by the parent. An honest leader can therefore never lose its block over
+evidence, and nobody can keep evidence out by sending a leader bad pieces: each names its epoch and signer,
+takes effect or not on its own, and can come again in any later block.
+
+A validator is convicted once for each epoch, however many pairs exist. `punish` is where the conviction
+meets the validator: it is out of the next election at once, and here its stake will be slashed (bonded, and
+every unbonding entry with `last_epoch` not before the offence's: it is all still in the record).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from consensus.agreement.evidence import Evidence, Offence, verify_evidence
+from consensus.primitives.codec import encode
+from consensus.primitives.crypto import hash_tagged
+from consensus.primitives.ids import Epoch, Hash, PublicKey, Signature
+from consensus.relay.epochs import Reads, current_set, find_epoch_members
+from consensus.relay.parameters import Parameters
+from consensus.relay.run import Run
+from consensus.relay.staking import OffenceRecord, Staking, Standing, offence_key
+
+DOUBLE_SIGNING: Final = frozenset(
+    {
+        Offence.DOUBLE_PROPOSAL,
+        Offence.DOUBLE_NOTARIZE,
+        Offence.DOUBLE_FINALIZE,
+        Offence.FINALIZE_AND_NOTARIZE_OTHER,
+    }
+)
+"""Signatures for two blocks of one view: tombstoned. The other rows, contradictory votes about one block or
+none, jail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conviction:
+    """Whom a piece of evidence convicts, and of what."""
+
+    account: PublicKey
+    offence: Offence
+
+
+def evidence_hash(evidence: Evidence) -> Hash:
+    """Names a piece of evidence."""
+    return hash_tagged(b"PHALANX/evidence/1", encode(evidence))
+
+
+def judge_evidence(
+    state: Reads,
+    evidence: Evidence,
+    *,
+    parameters: Parameters,
+    chain_id_hash: Hash,
+    epoch: Epoch,
+    verify: Callable[[PublicKey, bytes, Signature], bool],
+) -> Conviction | str:
+    """Whom `evidence` would convict in a block of `epoch` on this state, or why nobody.
+
+    For the transition, and for a leader that chooses what to include.
+    """
+    if evidence.epoch > epoch:
+        return "it is about an epoch that has not begun"
+    if evidence.epoch + parameters.evidence_epochs < epoch:
+        return f"it is about an epoch more than {parameters.evidence_epochs} ago"
+    record = find_epoch_members(state, evidence.epoch)
+    if record is None:
+        return "its epoch is unknown"
+    if evidence.signer >= len(record.members):
+        return "its signer is not in the set of its epoch"
+    account = record.members[evidence.signer].account
+    if state.read(offence_key(account, evidence.epoch)) is not None:
+        return "its signer is convicted for that epoch"
+    validators = current_set(state, chain_id_hash=chain_id_hash, epoch=evidence.epoch)
+    found = verify_evidence(evidence, validators, chain_id_hash, verify)
+    return "it proves nothing" if found is None else Conviction(account, found)
+
+
+def apply_evidence(run: Run, evidence: Evidence) -> None:
+    """Convict, or note why the piece is void."""
+    context = run.context
+    verdict = judge_evidence(
+        run.ledger,
+        evidence,
+        parameters=run.parameters,
+        chain_id_hash=context.chain_id_hash,
+        epoch=context.epoch,
+        verify=context.verify,
+    )
+    if isinstance(verdict, str):
+        run.void[evidence_hash(evidence)] = verdict
+        return
+    record = OffenceRecord(
+        account=verdict.account,
+        epoch=evidence.epoch,
+        offence=int(verdict.offence),
+        height=context.height,
+    )
+    run.ledger.put(offence_key(record.account, record.epoch), record)
+    run.offences.append(record)
+    punish(run.staking, record, Epoch(context.epoch + run.parameters.jail_epochs))
+
+
+def punish(staking: Staking, conviction: OffenceRecord, jailed_until: Epoch) -> None:
+    """What a conviction does to the validator, in the block that convicts it."""
+    record = staking.existing(conviction.account)
+    if Offence(conviction.offence) in DOUBLE_SIGNING or record.standing == Standing.TOMBSTONED:
+        staking.put(replace(record, standing=int(Standing.TOMBSTONED), jailed_until=Epoch(0)))
+    else:
+        until = max(record.jailed_until, jailed_until)
+        staking.put(replace(record, standing=int(Standing.JAILED), jailed_until=until))
