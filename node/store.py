@@ -9,17 +9,18 @@ version leaves the retention window; nothing is ever searched for garbage.
     stale     u64 height           → (node hash ‖ u32 count)…   to take away when height - 1 is pruned
     blocks    u64 height           → encoded StoredBlock
     proofs    u64 height           → encoded FinalityProof      where a certificate stands (`proof`)
-    boundaries u64 epoch           → encoded StoredBoundary     of each epoch's last block, for ever
+    boundaries u64 epoch           → encoded EpochHop           over each epoch's last block, for ever
     heights   block hash           → u64 height
     receipts  u64 height           → encoded StoredReceipts
     places    transaction hash     → u64 height
     povs      candidate hash       → encoded CandidateOffer
     pov_ages  u64 height ‖ hash    → nothing                    PoVs in the order in which they may go
+    ranges    see `state_sync.arriving`                         of a state under way
     meta      name                 → value
 """
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,6 @@ import lmdb
 import trio
 
 from consensus.agreement.messages import (
-    FLAG_BOUNDARY,
     MAX_CHAIN_BLOCKS,
     MAX_CHAIN_BYTES,
     MAX_MESSAGE_BYTES,
@@ -36,6 +36,7 @@ from consensus.agreement.messages import (
     FinalityProof,
     Header,
 )
+from consensus.light.proofs import EpochHop, FinalHead
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import LocalFault, UserError
 from consensus.primitives.ids import Hash, Height
@@ -46,7 +47,6 @@ from node.stored import (
     MAX_RECEIPTS_BYTES,
     FinalBlock,
     StoredBlock,
-    StoredBoundary,
     StoredReceipts,
     VoidItem,
     transaction_receipts,
@@ -56,7 +56,6 @@ __all__ = [
     "FinalBlock",
     "Store",
     "StoredBlock",
-    "StoredBoundary",
     "StoredReceipts",
     "VoidItem",
     "transaction_receipts",
@@ -77,6 +76,7 @@ _DATABASES: Final = (
     "places",
     "povs",
     "pov_ages",
+    "ranges",
     "meta",
 )
 
@@ -124,6 +124,19 @@ class Store:
         """Close the database; no read may follow."""
         self._env.close()
 
+    def writing(self) -> "_Writing":
+        """One durable write transaction, as a context manager. Raises LocalFault when the disk refuses."""
+        return _Writing(self._env, self.path)
+
+    def reading(self) -> Any:
+        """A transaction that reads one state of the database, as a context manager."""
+        return self._env.begin()
+
+    @property
+    def databases(self) -> Mapping[str, Any]:
+        """By the names above, for those who write in a transaction of `writing`."""
+        return self._db
+
     # --- the beginning
 
     def initialise(self, genesis_hash: Hash, root: Hash, nodes: Mapping[Hash, bytes]) -> None:
@@ -136,8 +149,8 @@ class Store:
                     f" {genesis_hash.hex()[:16]}…: give each network a directory of its own"
                 )
             return
-        with self._writing() as txn:
-            self._add_nodes(txn, nodes, dict.fromkeys(nodes, 1))
+        with self.writing() as txn:
+            self.add_nodes(txn, nodes.items(), dict.fromkeys(nodes, 1))
             txn.put(b"format", FORMAT, db=self._db["meta"])
             txn.put(b"genesis", genesis_hash, db=self._db["meta"])
             txn.put(b"genesis_root", root, db=self._db["meta"])
@@ -151,7 +164,7 @@ class Store:
 
     def persist_blocking(self, batch: Sequence[FinalBlock]) -> None:
         """`persist`, in the calling thread."""
-        with self._writing() as txn:
+        with self.writing() as txn:
             snapshots = False
             for final in batch:
                 self._write_block(txn, final, certified=final is batch[-1] or not final.proof.path)
@@ -163,7 +176,7 @@ class Store:
 
     def put_pov(self, candidate: Hash, pov: bytes, height: Height) -> None:
         """Keep an attested candidate, header and PoV; it goes `POV_RETENTION` blocks after `height`."""
-        with self._writing() as txn:
+        with self.writing() as txn:
             txn.put(candidate, pov, db=self._db["povs"])
             txn.put(HEIGHT.pack(height) + candidate, b"", db=self._db["pov_ages"])
 
@@ -181,9 +194,10 @@ class Store:
         txn.put(key, encode(final.block), db=self._db["blocks"])
         if certified:
             txn.put(key, encode(final.proof), db=self._db["proofs"])
-        if final.block.header.flags & FLAG_BOUNDARY:
-            boundary = StoredBoundary(header=final.block.header, proof=final.proof)
-            txn.put(HEIGHT.pack(boundary.header.epoch), encode(boundary), db=self._db["boundaries"])
+        if final.next_set is not None:
+            boundary = FinalHead(header=final.block.header, finality=final.proof)
+            hop = EpochHop(boundary=boundary, validators=final.next_set)
+            txn.put(HEIGHT.pack(boundary.header.epoch), encode(hop), db=self._db["boundaries"])
         txn.put(final.hash, key, db=self._db["heights"])
         txn.put(key, encode(final.receipts), db=self._db["receipts"])
         places = self._db["places"]
@@ -191,15 +205,16 @@ class Store:
         for name in final.transactions:
             # a transaction counts where it took effect; one that was void may be included again
             txn.put(name, key, db=places, overwrite=name not in void)
-        self._add_nodes(txn, final.new_nodes, final.reference_changes)
+        self.add_nodes(txn, final.new_nodes.items(), final.reference_changes)
         stale = b"".join(
             name + COUNT.pack(-change) for name, change in final.reference_changes.items() if change < 0
         )
         txn.put(key, stale, db=self._db["stale"])
 
-    def _add_nodes(self, txn: Any, nodes: Mapping[Hash, bytes], changes: Mapping[Hash, int]) -> None:
+    def add_nodes(self, txn: Any, nodes: Iterable[tuple[Hash, bytes]], changes: Mapping[Hash, int]) -> None:
+        """Count each node as many times more as `changes` says."""
         database = self._db["nodes"]
-        for name, node in nodes.items():
+        for name, node in nodes:
             held = txn.get(name, db=database)
             count = changes[name] + (0 if held is None else COUNT.unpack_from(held)[0])
             txn.put(name, COUNT.pack(count) + node, db=database)
@@ -243,10 +258,11 @@ class Store:
         """The oldest height whose state is still whole."""
         return Height(HEIGHT.unpack(self._existing("meta", b"pruned"))[0])
 
-    def boundary(self, epoch: int) -> StoredBoundary | None:
-        """The last block of `epoch`, None while that has not ended."""
+    def boundary(self, epoch: int) -> EpochHop | None:
+        """The last block of `epoch` and the next set, None while it has not ended: what takes a light client
+        across, and what the next epoch starts from."""
         raw = self._get("boundaries", HEIGHT.pack(epoch))
-        return None if raw is None else decode(StoredBoundary, raw, limit=MAX_MESSAGE_BYTES)
+        return None if raw is None else decode(EpochHop, raw, limit=MAX_MESSAGE_BYTES)
 
     def block(self, height: int) -> StoredBlock | None:
         """The final block at `height`."""
@@ -320,9 +336,6 @@ class Store:
         if value is None:
             raise LocalFault(f"{self.path} is not a store: {key.decode('ascii', 'replace')} is missing")
         return value
-
-    def _writing(self) -> "_Writing":
-        return _Writing(self._env, self.path)
 
 
 class _Writing:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from consensus.agreement.messages import MAX_BLOCK_BYTES, FinalityProof, Header
+from consensus.agreement.validators import ValidatorSetRecord
 from consensus.primitives.codec import U32, MaxLength
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.blocks import MAX_BLOCK_CANDIDATES, MAX_BLOCK_TRANSACTIONS
@@ -42,19 +43,8 @@ class StoredReceipts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredBoundary:
-    """An epoch's last block: what the next epoch starts from, and what takes a light client across.
-
-    Kept for ever, with or without the block itself: it is one small record an epoch.
-    """
-
-    header: Header
-    proof: FinalityProof
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FinalBlock:
-    """What is written of one final, executed block."""
+    """What is written of one final, executed block; `next_set` is that of a boundary block's next epoch."""
 
     height: Height
     hash: Hash
@@ -64,6 +54,7 @@ class FinalBlock:
     transactions: tuple[Hash, ...]
     new_nodes: Mapping[Hash, bytes]
     reference_changes: Mapping[Hash, int]
+    next_set: ValidatorSetRecord | None = None
 
 
 def transaction_receipts(receipts: Iterable[Receipt]) -> dict[Hash, TransactionReceipt]:
