@@ -43,7 +43,6 @@ class Code(enum.IntEnum):
     NOT_YET = 17  # a wait is not over
     TOMBSTONED = 18
     NOT_JAILED = 19
-    UNUSABLE_KEY = 20
     GUEST_FAILED = 101
     GUEST_TRAPPED = 102
     GUEST_OUT_OF_FUEL = 103

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
+from consensus.agreement.evidence import Offence
 from consensus.agreement.messages import (
     MAX_MESSAGE_BYTES,
     SIGN_BYTES_LENGTH,
@@ -36,6 +37,7 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.ids import ZERO_HASH, Amount, Epoch, Hash, Milliseconds, Nonce, SecretSeed
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Recorder, get, tree_key, update, witness_from
 from consensus.relay.receipts import Code
+from consensus.relay.staking import Standing
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
     TransactionBody,
@@ -69,6 +71,8 @@ MODULES = (
     "consensus.relay.genesis",
     "consensus.relay.ledger",
     "consensus.relay.registry",
+    "consensus.relay.epochs",
+    "consensus.relay.staking",
     "consensus.relay.views",
     "consensus.relay.proofs",
     "node.router",
@@ -205,7 +209,7 @@ def test_every_tagged_class_of_the_consensus_is_a_documented_record() -> None:
             assert name in known, f"{path.name}: {name}"
 
 
-@pytest.mark.parametrize("kind", [Kind, CertificateType, Want, Role, Verdict, Code])
+@pytest.mark.parametrize("kind", [Kind, CertificateType, Want, Role, Verdict, Code, Standing, Offence])
 def test_numbers_of_an_enumeration_are_documented(kind: type[enum.IntEnum]) -> None:
     assert enum_row(kind) in TEXT
 
