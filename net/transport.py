@@ -143,6 +143,11 @@ class Transport:
         """The peers connected now; a copy, in the order in which they connected."""
         return list(self._connections)
 
+    def queued_bytes(self, peer: PeerId, lane: Lane) -> int:
+        """Bytes that wait to be sent to `peer` in a lane; 0 for one that is not connected."""
+        connection = self._connections.get(peer)
+        return 0 if connection is None else connection.queued(lane)[1]
+
     def round_trip(self, peer: PeerId) -> RoundTripTime | None:
         """The peer's measured round trip; None before the first pong of the present connection."""
         connection = self._connections.get(peer)

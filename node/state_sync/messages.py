@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from consensus.agreement.messages import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, FinalityProof, Header
+from consensus.light.proofs import EpochHop, Start
 from consensus.primitives.codec import MaxLength, decode, encode
-from consensus.primitives.ids import Hash, Height
+from consensus.primitives.ids import Epoch, Hash, Height
 from consensus.primitives.tree import piece_bytes_limit
 
 PIECE_BYTES: Final = 256 * 1024  # after which a piece takes no further leaf
 MAX_PIECE_BYTES: Final = piece_bytes_limit(PIECE_BYTES)
 MAX_OFFERS: Final = 8
+MAX_HOPS: Final = 64
+HOPS_BYTES: Final = 2 * 1024 * 1024  # after which an answer takes no further hop
 MAX_FRAME_BYTES: Final = MAX_MESSAGE_BYTES
 
 
@@ -93,9 +96,43 @@ class PieceGone:
     first: Hash
 
 
-SyncMessage = GetOffer | Offer | GetSnapshot | SnapshotProof | GetPiece | PieceFound | PieceGone
-Request = GetOffer | GetSnapshot | GetPiece
-Answer = Offer | SnapshotProof | PieceFound | PieceGone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetHops:
+    """Asks for the ends of epoch `epoch` and those after it."""
+
+    WIRE_TAG: ClassVar[int] = 8
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HopsFound:
+    """Consecutive epochs' ends from `epoch` on; none if that epoch has not ended, or is not known."""
+
+    WIRE_TAG: ClassVar[int] = 9
+    epoch: Epoch
+    hops: Annotated[tuple[EpochHop, ...], MaxLength(MAX_HOPS)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetStart:
+    """Asks for the header at `height` and the set of its epoch: what an operator's checkpoint leads to."""
+
+    WIRE_TAG: ClassVar[int] = 10
+    height: Height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFound:
+    """The answer to GetStart; None if the sender has not got that block."""
+
+    WIRE_TAG: ClassVar[int] = 11
+    height: Height
+    start: Start | None
+
+
+Request = GetOffer | GetSnapshot | GetPiece | GetHops | GetStart
+Answer = Offer | SnapshotProof | PieceFound | PieceGone | HopsFound | StartFound
+SyncMessage = Request | Answer
 
 
 def encode_sync_message(message: SyncMessage) -> bytes:
