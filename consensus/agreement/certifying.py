@@ -9,7 +9,14 @@ from consensus.agreement.certificates import members, verify_certificate
 from consensus.agreement.events import Broadcast, Certified, EvidenceFound, Peer
 from consensus.agreement.evidence import SignedStatement, evidence_from
 from consensus.agreement.journal_records import CertificateRecord
-from consensus.agreement.messages import Certificate, CertificateType, FaultNotice, Kind, LeaderFault
+from consensus.agreement.messages import (
+    FLAG_TAIL,
+    Certificate,
+    CertificateType,
+    FaultNotice,
+    Kind,
+    LeaderFault,
+)
 from consensus.agreement.replica import Replica, ViewState, is_finality
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import ZERO_HASH, View
@@ -19,7 +26,7 @@ SMALL_NETWORK: Final = 16  # up to which certificates go to everybody
 
 def on_certificate(r: Replica, certificate: Certificate) -> None:
     """Take in a certificate that a peer sent. Raises PeerFault if it is invalid."""
-    if certificate.epoch != r.config.epoch or holds(r, certificate):
+    if holds(r, certificate):
         return
     verify_certificate(certificate, r.validators, r.check)
     for group in certificate.groups:
@@ -91,8 +98,9 @@ def accept(r: Replica, certificate: Certificate) -> None:
         state.skip = certificate
     else:
         _make_final(r, certificate)
-    if news:
-        r.effects.append(Certified(certificate.block, r.header_of(certificate.block), certificate))
+    header = r.header_of(certificate.block) if news else None
+    if news and (header is None or header.flags != FLAG_TAIL):
+        r.effects.append(Certified(certificate.block, header, certificate))
     if view >= r.cur_view:
         enter(r, View(view + 1), certificate)
     r.dirty.update(other for other in r.views if other >= view)

@@ -45,7 +45,8 @@ Deviations from CONSENSUS.md, all within what it permits:
     Section 3.1 forbids a repetition within a group only, which bounds nothing when a leader equivocates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from consensus.agreement import (
@@ -97,39 +98,54 @@ from consensus.agreement.messages import (
     Proposal,
     Status,
     Vote,
+    epoch_of,
 )
 from consensus.agreement.replica import PeerState, Replica
 from consensus.agreement.signing_rules import SigningGate
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import Hash, Height, View
 
+NOTHING_HEARD: Final[Mapping[Peer, Height]] = MappingProxyType({})
+
 
 class Engine:
     """One node's part in the agreement protocol of one epoch; sans I/O, deterministic.
 
     `gate` None makes an observer, which follows finality and signs nothing. A gate is handed over empty: the
-    engine restores it from the journal before anything can be signed.
+    engine restores it from the journal before anything can be signed. `heights` is how far peers said they
+    are, as far as that was heard in an earlier epoch. Raises ValueError on a final block of another epoch.
     """
 
     __slots__ = ("_replica", "_restored", "_wait_us")
 
-    def __init__(self, config: EngineConfig, gate: SigningGate | None, restored: Restored) -> None:
-        certificate = None if restored.proof is None else restored.proof.certificate
-        self._replica = Replica(config, gate, restored.final, certificate)
+    def __init__(
+        self,
+        config: EngineConfig,
+        gate: SigningGate | None,
+        restored: Restored,
+        heights: Mapping[Peer, Height] = NOTHING_HEARD,
+    ) -> None:
+        final = restored.final
+        if final.epoch != config.epoch and final.height != config.start_height:
+            raise ValueError("an engine begins with a block of its epoch, or the boundary block before it")
+        if final.height >= config.end_height:
+            raise ValueError("an epoch that has ended needs no engine: begin with the next one")
+        proof = restored.proof if final.epoch == config.epoch else None
+        self._replica = Replica(config, gate, final, None if proof is None else proof.certificate)
         self._restored: Restored | None = restored
         self._wait_us: int | None = None
+        for peer, height in heights.items():
+            self._replica.peers[peer] = PeerState(final_height=height)
         if gate is None:
             return
         if restored.records is None:
             gate.amnesic = True
         else:
             gate.restore(restored.records)
-        final = restored.final
-        if final.view > gate.floor.view:
+        view = self._replica.final_view
+        if (view, final.height) > (gate.floor.view, gate.floor.height):
             # The proof may hold an own vote that the store knows and the journal lost: see `_start`.
-            self._replica.note(
-                gate.raise_floor(view=final.view, height=final.height, block=self._replica.tip_hash)
-            )
+            self._replica.note(gate.raise_floor(view=view, height=final.height, block=self._replica.tip_hash))
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """One turn: take the event in, run the rules until they rest, return what the world must do.
@@ -142,8 +158,12 @@ class Engine:
         if isinstance(event, Received):
             if not r.started:
                 return []
+            epoch = epoch_of(event.message)
             try:
-                _RECEIVERS[type(event.message)](r, event.peer, event.message)
+                if epoch is None or epoch == r.config.epoch:
+                    _RECEIVERS[type(event.message)](r, event.peer, event.message)
+                else:
+                    recovery.on_other_epoch(r, event.peer, event.message, epoch)
             except PeerFault as fault:
                 if not r.effects and not r.dirty:
                     return [PeerMisbehaved(event.peer, str(fault))]
@@ -193,7 +213,17 @@ class Engine:
     def syncing(self) -> bool:
         """Whether blocks are known to be final that could not be handed out yet."""
         r = self._replica
-        return r.chain_request is not None or r.final_hash != r.tip_hash
+        return r.chain_request is not None or (r.final_hash != r.tip_hash and not r.ended)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the boundary block is final: the engine answers those who lag, and does nothing else."""
+        return self._replica.ended
+
+    @property
+    def heights(self) -> dict[Peer, Height]:
+        """The final heights that peers claim."""
+        return {peer: Height(state.final_height) for peer, state in self._replica.peers.items()}
 
     def fork(self) -> "Engine":
         """An independent copy: what happens to one does not touch the other."""
@@ -280,7 +310,7 @@ class Engine:
                 if state is None:
                     continue
                 assemble(r, state)
-                if view > r.final_view:
+                if view > r.final_view and not r.ended:
                     voting.first_vote(r, state)
                     voting.second_round(r, state)
             finality.advance(r)

@@ -11,8 +11,11 @@ meant for.
     upon a message of the next epoch before that: it is kept, within bounds, and handled at the beginning.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgpack
 
 from consensus.agreement.config import (
     LAN,
@@ -22,9 +25,10 @@ from consensus.agreement.config import (
     Restored,
     TimerSettings,
 )
-from consensus.agreement.engine import Engine
+from consensus.agreement.engine import NOTHING_HEARD, Engine
 from consensus.agreement.events import (
     Effect,
+    EpochEnding,
     Event,
     Instant,
     Peer,
@@ -35,12 +39,18 @@ from consensus.agreement.events import (
     RoundTrip,
     Send,
     ServeChain,
+    Start,
 )
-from consensus.agreement.journal_records import JournalRecord
-from consensus.agreement.messages import Header
+from consensus.agreement.journal_records import AmnesiaMark, JournalRecord, encode_record, record_epoch
+from consensus.agreement.messages import Header, Message, Status, block_hash, encode_message, epoch_of
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
+from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, Signature, View
+
+MAX_EARLY: Final = 64  # messages of the next epoch that are kept of one peer; the newest
+MAX_EARLY_BYTES: Final = 4 * 1024 * 1024  # the same, encoded; one block and its votes fit
+MAX_EARLY_PEERS: Final = 512  # of whom any are kept: two full sets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ class EpochSetup:
     `members` is the node's own number of every validator, by validator index, its own place included. `gate`
     is empty and made with the own index and key of this epoch; None if the node is no member, or an observer.
     `start` is the boundary header of the epoch before (the genesis header in epoch 1): the certified parent.
+    Raises ValueError if these contradict each other.
     """
 
     epoch: Epoch
@@ -58,6 +69,12 @@ class EpochSetup:
     members: tuple[Peer, ...]
     gate: SigningGate | None
     start: Header
+
+    def __post_init__(self) -> None:
+        if len(self.members) != len(self.validators) or len(set(self.members)) != len(self.members):
+            raise ValueError("every validator of an epoch is one peer of its own")
+        if self.gate is not None and self.gate.epoch != self.epoch:
+            raise ValueError(f"a gate of epoch {self.gate.epoch} in epoch {self.epoch}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +84,32 @@ class EpochBegins:
     setup: EpochSetup
 
 
+@dataclass(slots=True)
+class _Link:
+    """What must be told to the next epoch's engine about a peer."""
+
+    up: bool = False
+    rtt_us: int | None = None
+
+
 class Agreement:
     """One node's part in agreement, from epoch to epoch; sans I/O, deterministic.
 
     Starts in `setup.epoch`: the epoch after `restored.final` if that is a boundary block, else its own.
-    Raises ValueError on a setup that contradicts itself.
     """
 
     __slots__ = (
         "_amnesia",
         "_chain_id_hash",
+        "_early",
+        "_ending",
         "_engine",
         "_inner",
+        "_later",
+        "_links",
+        "_lost",
+        "_marks",
+        "_nonce",
         "_parameters",
         "_setup",
         "_timers",
@@ -102,14 +133,26 @@ class Agreement:
         self._timers = timers
         self._amnesia = amnesia
         self._setup = setup
-        self._inner = {peer: Peer(index) for index, peer in enumerate(setup.members)}
+        self._inner = _by_peer(setup.members)
         self._engine = self._make_engine(setup, restored)
+        self._ending: EpochEnding | None = None  # the epoch is over, the next one is not known yet
+        self._links: dict[Peer, _Link] = {}
+        self._nonce: Hash | None = None  # of this process; None before Start
+        self._early: dict[Peer, tuple[Message, ...]] = {}  # messages of the next epoch
+        # A lost journal stays lost until a key is there that could have signed what it held.
+        self._lost = restored.records is None and setup.gate is None
+        records = restored.records or ()
+        self._later = tuple(each for each in records if record_epoch(each) > setup.epoch)
+        self._marks = tuple(each for each in records if isinstance(each, AmnesiaMark))
 
     def handle(self, event: Event | EpochBegins, now: Instant) -> list[Effect]:
         """One turn, as `Engine.handle`. Raises ValueError on an EpochBegins that does not follow."""
         if isinstance(event, EpochBegins):
-            raise ValueError(f"epoch {self.epoch} has not ended")
-        return [self._outward(effect) for effect in self._engine.handle(self._inward(event), now)]
+            return self._begin(event.setup, now)
+        self._note(event)
+        if isinstance(event, Received) and self._keep_early(event.peer, event.message):
+            return []
+        return self._turn(event, now)
 
     # --- what a node may ask
 
@@ -159,19 +202,104 @@ class Agreement:
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         twin._engine = self._engine.fork()
+        twin._links = {peer: replace(link) for peer, link in self._links.items()}
+        twin._early = dict(self._early)
         return twin
 
     def state_digest(self) -> Hash:
         """A hash of everything that decides how this node behaves from here on."""
-        return self._engine.state_digest()
+        early = [
+            (peer, [encode_message(each) for each in kept]) for peer, kept in sorted(self._early.items())
+        ]
+        links = [(peer, link.up, link.rtt_us) for peer, link in sorted(self._links.items())]
+        marks = [encode_record(each) for each in (*self._marks, *self._later)]
+        rest = [early, links, marks, self._lost, self._nonce, self._ending is not None]
+        return hash_tagged(
+            b"TALLY/state/1", self._engine.state_digest(), msgpack.packb(rest, use_bin_type=True)
+        )
 
     def journal_snapshot(self) -> list[JournalRecord]:
-        """Every record that is still needed, for a rewritten journal."""
-        return self._engine.journal_snapshot()
+        """Every record that is still needed, for a rewritten journal; those of later epochs included, which
+        are there if the store was lost and the journal was not."""
+        if self._setup.gate is None:
+            return [*self._marks, *self._later]
+        return [*self._engine.journal_snapshot(), *self._later]
 
-    # --- numbers of peers
+    # --- from epoch to epoch
 
-    def _make_engine(self, setup: EpochSetup, restored: Restored) -> Engine:
+    def _turn(self, event: Event, now: Instant) -> list[Effect]:
+        effects = self._engine.handle(self._inward(event), now)
+        for effect in effects:
+            if isinstance(effect, EpochEnding):
+                self._ending = effect
+        return [self._outward(effect) for effect in effects]
+
+    def _begin(self, setup: EpochSetup, now: Instant) -> list[Effect]:
+        """Start the next epoch's engine on the boundary block; tell it what is known of the peers."""
+        ending = self._ending
+        if ending is None or setup.epoch != ending.next_epoch:
+            raise ValueError(f"epoch {setup.epoch} does not follow: epoch {self.epoch} is under way")
+        if block_hash(setup.start) != ending.boundary_hash:
+            raise ValueError("an epoch begins on the boundary block of the one before")
+        if setup.validators.validators_hash != ending.boundary.next_validators_hash:
+            raise ValueError("these are not the validators that the boundary block commits to")
+        gate = self._setup.gate
+        if gate is not None:
+            self._marks = gate.marks
+        heights = {self._peer_out(peer): height for peer, height in self._engine.heights.items()}
+        restored = Restored(
+            final=setup.start, proof=None, records=None if self._lost else (*self._marks, *self._later)
+        )
+        self._setup, self._ending = setup, None
+        self._inner = _by_peer(setup.members)
+        inner = {self._peer_in(peer): height for peer, height in sorted(heights.items())}
+        self._engine = self._make_engine(setup, restored, inner)
+        self._lost = self._lost and setup.gate is None
+        self._later = tuple(each for each in self._later if record_epoch(each) > setup.epoch)
+        effects: list[Effect] = []
+        for peer, link in sorted(self._links.items()):
+            effects += self._turn(PeerUp(peer) if link.up else PeerDown(peer), now)
+            if link.rtt_us is not None:
+                effects += self._turn(RoundTrip(peer, link.rtt_us), now)
+        if self._nonce is not None:
+            effects += self._turn(Start(self._nonce_of(setup.epoch, self._nonce)), now)
+        early, self._early = self._early, {}
+        for peer, messages in sorted(early.items()):
+            for message in messages:
+                effects += self._turn(Received(peer, message), now)
+        return effects
+
+    def _nonce_of(self, epoch: Epoch, nonce: Hash) -> Hash:
+        """The nonce of this process for a probe in `epoch`: probes of two epochs have nothing in common."""
+        return hash_tagged(b"TALLY/probe/1", nonce, epoch.to_bytes(8, "big"))
+
+    def _keep_early(self, peer: Peer, message: Message) -> bool:
+        """Keep a message of the next epoch, the newest of each peer; True if it is not for this one."""
+        if epoch_of(message) != self.epoch + 1 or isinstance(message, Status):
+            return False
+        if peer not in self._early and len(self._early) >= MAX_EARLY_PEERS:
+            return True
+        kept = (*self._early.get(peer, ()), message)[-MAX_EARLY:]
+        sizes = [len(encode_message(each)) for each in kept]
+        while sum(sizes) > MAX_EARLY_BYTES:
+            kept, sizes = kept[1:], sizes[1:]
+        self._early[peer] = kept
+        return True
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Start(nonce):
+                self._nonce = nonce
+            case PeerUp(peer):
+                self._links.setdefault(peer, _Link()).up = True
+            case PeerDown(peer):
+                self._links.setdefault(peer, _Link()).up = False
+            case RoundTrip(peer, rtt_us):
+                self._links.setdefault(peer, _Link()).rtt_us = rtt_us
+
+    def _make_engine(
+        self, setup: EpochSetup, restored: Restored, heights: Mapping[Peer, Height] = NOTHING_HEARD
+    ) -> Engine:
         config = EngineConfig(
             chain_id_hash=self._chain_id_hash,
             epoch=setup.epoch,
@@ -182,7 +310,9 @@ class Agreement:
             start_height=setup.start.height,
             amnesia=self._amnesia,
         )
-        return Engine(config, setup.gate, restored)
+        return Engine(config, setup.gate, restored, heights)
+
+    # --- numbers of peers
 
     def _peer_in(self, peer: Peer) -> Peer:
         """The engine's number of a peer: its validator index, or one above all of them."""
@@ -215,3 +345,7 @@ class Agreement:
                 return PeerMisbehaved(self._peer_out(peer), reason)
             case _:
                 return effect
+
+
+def _by_peer(members: Sequence[Peer]) -> dict[Peer, Peer]:
+    return {peer: Peer(index) for index, peer in enumerate(members)}

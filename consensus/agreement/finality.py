@@ -9,7 +9,7 @@ from consensus.agreement import pulling
 from consensus.agreement.certificates import members, verify_certificate
 from consensus.agreement.certifying import accept
 from consensus.agreement.config import MAX_UNPERSISTED
-from consensus.agreement.events import Finalized, Peer
+from consensus.agreement.events import EpochEnding, Finalized, Peer
 from consensus.agreement.messages import (
     MAX_CHAIN_BLOCKS,
     Certificate,
@@ -23,7 +23,7 @@ from consensus.agreement.messages import (
 )
 from consensus.agreement.replica import Block, ChainRequest, Replica, is_finality
 from consensus.primitives.errors import PeerFault
-from consensus.primitives.ids import Height
+from consensus.primitives.ids import Epoch, Height
 
 FETCHED_SINGLY: Final = 2  # missing ancestors of a final block, above which the chain is asked for
 
@@ -31,7 +31,7 @@ FETCHED_SINGLY: Final = 2  # missing ancestors of a final block, above which the
 def advance(r: Replica) -> None:
     """Hand out what the highest finality certificate makes final, once every body is there."""
     certificate = r.final_certificate
-    if certificate is None or r.final_hash == r.tip_hash:
+    if certificate is None or r.final_hash == r.tip_hash or r.ended:
         return
     path: list[Block] = []
     wanted = r.final_hash
@@ -63,7 +63,8 @@ def _expect_chain(r: Replica, certificate: Certificate, path: list[Block]) -> No
 
 
 def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers: tuple[Header, ...]) -> None:
-    """`headers` run from the first of `blocks` up to the certified one."""
+    """`headers` run from the first of `blocks` up to the certified one. Tails stay out of the ledger."""
+    blocks = [block for block in blocks if block.header.height <= r.config.end_height]
     fast = certificate.ctype == CertificateType.FAST_FINAL
     for position, block in enumerate(blocks):
         if block.payload is None:
@@ -75,6 +76,8 @@ def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers
         )
         r.handed_out.append(block)
     r.tip, r.tip_hash = blocks[-1].header, blocks[-1].hash
+    if r.tip.height == r.config.end_height:
+        _end_epoch(r, proof)
     _forget_stale(r)
     for block in blocks:
         held = r.blocks.get(block.hash)
@@ -83,9 +86,21 @@ def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers
     r.dirty.update(r.views)
 
 
+def _end_epoch(r: Replica, proof: FinalityProof) -> None:
+    """The boundary block is final, by itself or by a tail: sign nothing more, fetch nothing more."""
+    r.ended = True
+    r.building = None
+    r.pulls.clear()
+    r.pending_probes.clear()
+    r.probe = r.chain_request = None
+    if r.gate is not None:
+        r.gate.close()
+    r.effects.append(EpochEnding(Epoch(r.config.epoch + 1), r.tip, r.tip_hash, proof))
+
+
 def _forget_stale(r: Replica) -> None:
     """Drop what lost to finality, whatever height it claims, once no final block is missing any more."""
-    caught_up = r.tip_hash == r.final_hash
+    caught_up = r.tip_hash == r.final_hash or r.ended
     keep = {block.hash for block in r.handed_out}
     for block in list(r.blocks.values()):
         overtaken = caught_up or block.header.height <= r.tip.height
@@ -113,6 +128,8 @@ def on_persisted(r: Replica, height: Height) -> None:
 
 def request_chain(r: Replica) -> None:
     """Ask one peer that is ahead for the next blocks, if there is room for them."""
+    if r.ended:
+        return
     outstanding = r.chain_request
     if outstanding is not None:
         if r.now.mono_us < outstanding.due_us and outstanding.first == r.tip.height + 1:
@@ -151,6 +168,8 @@ def on_chain(r: Replica, peer: Peer, chain: Chain) -> None:
     certificate = chain.proof.certificate
     if certificate.epoch != r.config.epoch or not is_finality(certificate):
         raise PeerFault("a chain without proof of finality")
+    if chain.blocks[-1].header.height > r.config.end_height:
+        raise PeerFault("a chain that goes on above its epoch's boundary")
     top = headers[-1]
     if (certificate.view, certificate.block) != (top.view, block_hash(top)):
         raise PeerFault("a finality certificate for another block")

@@ -39,8 +39,6 @@ def on_proposal(r: Replica, peer: Peer, proposal: Proposal) -> None:
     Everything is checked before anything is taken. Raises PeerFault on what no honest node sends.
     """
     header = proposal.header
-    if header.epoch != r.config.epoch:
-        return
     block = block_hash(header)
     support = [each for each in proposal.support if not holds(r, each)]
     ahead = max((each.view for each in support), default=View(0)) + VIEWS_AHEAD
@@ -254,7 +252,7 @@ def _accuse(
 
 def on_fault_notice(r: Replica, notice: FaultNotice) -> None:
     """Take in a gossiped LeaderFault. Raises PeerFault if it proves nothing."""
-    if notice.epoch != r.config.epoch or not r.tracked(notice.view):
+    if not r.tracked(notice.view):
         return
     state = r.views.get(notice.view)
     if state is None or state.tally.fault is None:

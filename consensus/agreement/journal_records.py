@@ -95,11 +95,16 @@ class FloorRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarRecord:
-    """amnesia_bar: nothing is signed in views up to and including it."""
+    """amnesia_bar: nothing is signed in views up to and including it.
+
+    `beyond` False: the probe showed that no later epoch had begun when the memory was lost, so that nothing
+    was forgotten about those; else each wants a probe of its own.
+    """
 
     WIRE_TAG: ClassVar[int] = 7
     epoch: Epoch
     view: View
+    beyond: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +121,8 @@ class StatementRecord:
 class AmnesiaRecord:
     """The first record of a journal that replaces a lost one: until a BarRecord follows, nothing is signed.
 
-    Without it a crash during the probe would leave an empty journal, which means "never signed anything".
+    Without it a crash during the probe would leave an empty journal, which means "never signed anything". It
+    weighs on every later epoch too, until a probe clears those or a key takes effect that is newer than it.
     """
 
     WIRE_TAG: ClassVar[int] = 9
@@ -135,6 +141,19 @@ JournalRecord = (
     | StatementRecord
     | AmnesiaRecord
 )
+
+
+AmnesiaMark = AmnesiaRecord | BarRecord
+"""What a journal must say about lost memory for longer than one epoch."""
+
+
+def record_epoch(record: JournalRecord) -> Epoch:
+    """The epoch that a record is about."""
+    if isinstance(record, CertificateRecord):
+        return record.certificate.epoch
+    if isinstance(record, BlockRecord):
+        return record.header.epoch
+    return record.epoch
 
 
 def encode_record(record: JournalRecord) -> bytes:

@@ -2,9 +2,9 @@
 
 from consensus.agreement import pulling
 from consensus.agreement.events import ValidateBlock
-from consensus.agreement.messages import Header
+from consensus.agreement.messages import FLAG_BOUNDARY, FLAG_TAIL, Header
 from consensus.agreement.replica import Block, Replica, ViewState
-from consensus.primitives.ids import ZERO_HASH, Hash, Height, View
+from consensus.primitives.ids import ZERO_HASH, Hash, Height
 
 
 def usable(r: Replica, state: ViewState, block: Hash) -> Header | None:
@@ -55,12 +55,14 @@ def introduce(r: Replica, block: Hash) -> bool:
 
 
 def _extends(r: Replica, header: Header, parent: Header) -> bool:
-    """The header rules of valid(B); the application judges the rest."""
+    """The header rules of valid(B), those of section 14 included; the application judges the rest."""
+    flags = r.flags_at(header.height)
     return (
         header.height == Height(parent.height + 1)
-        and header.parent_view == View(parent.view)
+        and header.parent_view == r.view_of(parent)
         and header.time_ms >= parent.time_ms
         and header.validators_hash == r.validators.validators_hash
-        and header.next_validators_hash == ZERO_HASH
-        and header.flags == 0
+        and (header.next_validators_hash != ZERO_HASH) == (flags == FLAG_BOUNDARY)
+        and header.flags == flags
+        and (flags != FLAG_TAIL or header.payload_len == header.tx_count == 0)
     )

@@ -339,12 +339,17 @@ class AmnesiaProbe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmnesiaReply:
-    """The highest certificate that an intact validator holds; None while it holds but genesis."""
+    """The highest certificate that an intact validator holds; None while it holds but the epoch's start.
+
+    `beyond`: its signer voted for the boundary block or a tail, and finality has not overtaken that; so the
+    one who asks may have been in later epochs before it lost its memory.
+    """
 
     WIRE_TAG: ClassVar[int] = 12
     epoch: Epoch
     nonce: Hash
     certificate: Certificate | None
+    beyond: bool
     signer: ValidatorIndex
     sig: Signature
 
@@ -375,6 +380,20 @@ def decode_message(data: bytes) -> Message:
     return decode(Message, data, limit=MAX_MESSAGE_BYTES)  # type: ignore[arg-type]  # a union is a wire type
 
 
+def epoch_of(message: Message) -> Epoch | None:
+    """The epoch that a message belongs to; None for what is asked and answered across epochs."""
+    if isinstance(message, Proposal):
+        return message.header.epoch
+    if isinstance(message, GetChain | Chain | NotFound):
+        return None
+    return message.epoch
+
+
 def certificate_hash(certificate: Certificate | None) -> Hash:
-    """What an AmnesiaReply's signature binds; zero for no certificate."""
+    """A name for a certificate; zero for none."""
     return ZERO_HASH if certificate is None else hash_tagged(b"TALLY/certificate/1", encode(certificate))
+
+
+def amnesia_reply_hash(certificate: Certificate | None, beyond: bool) -> Hash:
+    """What an AmnesiaReply's signature binds beside the nonce."""
+    return hash_tagged(b"TALLY/amnesia/1", certificate_hash(certificate), bytes([beyond]))

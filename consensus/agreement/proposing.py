@@ -8,6 +8,8 @@ from consensus.agreement.config import EMPTY_ONLY_AFTER, MAX_UNPERSISTED
 from consensus.agreement.events import Broadcast, BuildPayload, PayloadBuilt, Peer
 from consensus.agreement.judging import introduce
 from consensus.agreement.messages import (
+    FLAG_BOUNDARY,
+    FLAG_TAIL,
     MAX_SUPPORT,
     Certificate,
     CertificateType,
@@ -41,7 +43,7 @@ def select_parent(r: Replica, view: View) -> tuple[View, Hash] | View:
 def try_propose(r: Replica) -> None:
     """Ask the application for a payload, once, if this node leads the current view and may propose."""
     gate, view = r.gate, r.cur_view
-    if gate is None or r.validators.leader(view) != gate.index or r.building is not None:
+    if gate is None or r.validators.leader(view) != gate.index or r.building is not None or r.ended:
         return
     if r.tip.height - r.persisted_height >= MAX_UNPERSISTED:
         return  # the store lags: what would become final next could not be handed out; Persisted looks again
@@ -61,8 +63,12 @@ def try_propose(r: Replica) -> None:
         return
     r.building = (view, parent_hash)
     time_ms = Milliseconds(max(r.now.unix_ms, parent.time_ms))
-    empty = view - r.final_view > EMPTY_ONLY_AFTER
-    r.effects.append(BuildPayload(view, parent, parent_hash, time_ms, empty))
+    flags = r.flags_at(Height(parent.height + 1))
+    tail = flags == FLAG_TAIL
+    empty = tail or view - r.final_view > EMPTY_ONLY_AFTER
+    r.effects.append(
+        BuildPayload(view, parent, parent_hash, time_ms, empty, boundary=flags == FLAG_BOUNDARY, tail=tail)
+    )
 
 
 def propose_wait_ms(r: Replica, parent: Header) -> int:
@@ -73,7 +79,7 @@ def propose_wait_ms(r: Replica, parent: Header) -> int:
 
 def proposal_due_us(r: Replica) -> int | None:
     """When `min_block_interval` next lets this node propose; None if it is not what it waits for."""
-    if not r.config.parameters.min_block_interval_ms or r.gate is None or r.building is not None:
+    if not r.config.parameters.min_block_interval_ms or r.gate is None or r.building is not None or r.ended:
         return None
     if r.validators.leader(r.cur_view) != r.gate.index or r.gate.votes(r.cur_view).proposed is not None:
         return None
@@ -86,22 +92,28 @@ def proposal_due_us(r: Replica) -> int | None:
 def on_payload(r: Replica, built: PayloadBuilt) -> None:
     """Sign, journal and broadcast the proposal, with the own first vote if it may be cast now.
 
-    A payload for a view that was left meanwhile is dropped. Raises ValueError on one over the size limit:
-    that is the application's bug.
+    A payload for a view that was left meanwhile is dropped. Raises ValueError on one over the size limit, a
+    boundary without the next set, or a tail with content: those are the application's bugs.
     """
     if r.gate is None or r.building != (built.view, built.parent_hash) or built.view != r.cur_view:
         return
     parent = r.header_of(built.parent_hash)
-    if parent is None:
+    if parent is None or r.ended:
         return
+    height = Height(parent.height + 1)
+    flags = r.flags_at(height)
     if len(built.payload) > r.config.parameters.max_block_bytes:
         raise ValueError("the application built a block over the size limit")
+    if (built.next_validators_hash != ZERO_HASH) != (flags == FLAG_BOUNDARY):
+        raise ValueError("the application must name the next validators in a boundary block, and there alone")
+    if flags == FLAG_TAIL and (built.payload or built.tx_count):
+        raise ValueError("the application put something into a tail block")
     header = Header(
         epoch=r.config.epoch,
         view=built.view,
-        height=Height(parent.height + 1),
+        height=height,
         parent_hash=built.parent_hash,
-        parent_view=parent.view,
+        parent_view=r.view_of(parent),
         proposer=r.gate.index,
         time_ms=Milliseconds(max(r.now.unix_ms, parent.time_ms)),
         payload_root=payload_root(built.payload),
@@ -109,8 +121,8 @@ def on_payload(r: Replica, built: PayloadBuilt) -> None:
         tx_count=built.tx_count,
         state_root=built.state_root,
         validators_hash=r.validators.validators_hash,
-        next_validators_hash=ZERO_HASH,
-        flags=0,
+        next_validators_hash=built.next_validators_hash,
+        flags=flags,
     )
     block = block_hash(header)
     if r.gate.refusal(Kind.PROPOSE, built.view, block) is not None:
@@ -167,7 +179,7 @@ def _support(r: Replica, header: Header) -> tuple[Certificate, ...]:
 
 def resend_proposals(r: Replica) -> None:
     """Own unresolved proposals again, to those from whom no vote for them came (section 9.2, last line)."""
-    if r.gate is None:
+    if r.gate is None or r.ended:
         return
     for view in sorted(r.views):
         block = r.gate.votes(view).proposed

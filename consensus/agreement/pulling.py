@@ -41,6 +41,8 @@ def need_certificate(r: Replica, view: View, block: Hash) -> None:
 
 def _need(r: Replica, key: PullKey, view: View, *, final: bool) -> None:
     request = r.pulls.get(key)
+    if r.ended:
+        return
     if request is not None:
         request.final = request.final or final
     elif len(r.pulls) < MAX_PULLS:
@@ -112,8 +114,6 @@ def _signers(certificate: Certificate) -> list[int]:
 
 def on_get_certificate(r: Replica, peer: Peer, request: GetCertificate) -> None:
     """Answer with what fits the question, or any certificate of the view, or the finality above it."""
-    if request.epoch != r.config.epoch:
-        return
     answers: list[Certificate] = []
     state = r.views.get(request.view)
     if state is not None:
@@ -143,11 +143,13 @@ def on_get_block(r: Replica, peer: Peer, request: GetBlock) -> None:
 
 
 def on_get_chain(r: Replica, peer: Peer, request: GetChain) -> None:
-    """Final blocks are the store's to serve."""
+    """Final blocks are the store's to serve, at most to the end of an epoch: one set proves each piece."""
     last = min(request.last, request.first + MAX_CHAIN_BLOCKS - 1, r.tip.height)
     if not 1 <= request.first <= last:
         r.send(peer, Chain(first=request.first, blocks=(), proof=None))
         return
+    end, length = r.config.end_height, r.config.parameters.epoch_blocks
+    last = min(last, end - (end - request.first) // length * length)
     r.effects.append(ServeChain(peer, request.first, Height(last)))
 
 

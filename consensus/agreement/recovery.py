@@ -17,7 +17,7 @@ from consensus.agreement.messages import (
 )
 from consensus.agreement.replica import PeerState, Replica
 from consensus.primitives.errors import PeerFault
-from consensus.primitives.ids import View
+from consensus.primitives.ids import Epoch, View
 
 
 def status(r: Replica) -> Status:
@@ -70,8 +70,6 @@ def on_peer_down(r: Replica, peer: Peer) -> None:
 def on_status(r: Replica, peer: Peer, theirs: Status) -> None:
     """Note how far the peer is, give it what it lacks. Raises PeerFault on a malformed bitmap."""
     seen = {each.view: members(each.bitmap, len(r.validators)) for each in theirs.seen}
-    if theirs.epoch != r.config.epoch:
-        return
     if theirs.final_view > theirs.cur_view:
         raise PeerFault("a status whose final view lies ahead of its current one")
     state = r.peers.setdefault(peer, PeerState())
@@ -87,6 +85,16 @@ def on_status(r: Replica, peer: Peer, theirs: Status) -> None:
     elif missed and _may_answer(r, state):
         for vote in missed:
             r.send(peer, vote)
+
+
+def on_other_epoch(r: Replica, peer: Peer, message: Message, epoch: Epoch) -> None:
+    """Who is in an older epoch learns where we are, and asks for the chain; who is ahead has it for us."""
+    state = r.peers.setdefault(peer, PeerState())
+    if epoch < r.config.epoch:
+        if _may_answer(r, state):
+            r.send(peer, status(r))
+    elif isinstance(message, Status):
+        state.final_height = max(state.final_height, message.final_height)
 
 
 def help_laggard(r: Replica, peer: Peer, missed: Sequence[Vote] = ()) -> None:

@@ -13,6 +13,8 @@ from consensus.agreement.config import VIEWS_AHEAD, EngineConfig
 from consensus.agreement.events import Append, Effect, Instant, Peer, Send
 from consensus.agreement.journal_records import JournalRecord
 from consensus.agreement.messages import (
+    FLAG_BOUNDARY,
+    FLAG_TAIL,
     Certificate,
     CertificateType,
     Header,
@@ -111,6 +113,9 @@ class Probe:
     signature: Signature
     again_us: int  # when to ask again those who have not answered
     replies: dict[int, View] = field(default_factory=dict)
+    within: set[int] = field(
+        default_factory=set
+    )  # who answered that no later epoch had begun, for all it knew
 
 
 @dataclass(slots=True)
@@ -154,11 +159,12 @@ class Replica:
         # finality: `final_*` by certificate, `tip` by what was handed to the application
         self.tip = final
         self.tip_hash = block_hash(final)
-        self.final_view = final.view
+        self.final_view = self.view_of(final)
         self.final_hash = self.tip_hash
         self.final_certificate = certificate
         self.persisted_height = final.height
         self.handed_out: list[Block] = []  # final, not yet durable in the store; ascending heights
+        self.ended = False  # the boundary block was handed out: nothing more is signed in this epoch
         self.blocks: dict[Hash, Block] = {}
         # journal records that the next vote relies on
         self.unjournaled: list[JournalRecord] = []
@@ -220,6 +226,17 @@ class Replica:
             return self.tip
         found = self.blocks.get(block)
         return None if found is None else found.header
+
+    def view_of(self, header: Header) -> View:
+        """The view in which a block is certified here: 0 for the boundary block that the epoch starts on."""
+        return header.view if header.epoch == self.config.epoch else View(0)
+
+    def flags_at(self, height: Height) -> int:
+        """What a block of this height is flagged as: BOUNDARY at the epoch's end, TAIL above it."""
+        end = self.config.end_height
+        if height == end:
+            return FLAG_BOUNDARY
+        return FLAG_TAIL if height > end else 0
 
     def not_future(self, header: Header, parent: Header) -> bool:
         """not_future(B): by this node's clock, or no later than its parent."""

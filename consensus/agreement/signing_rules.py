@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consensus.agreement.journal_records import (
+    AmnesiaMark,
     AmnesiaRecord,
     BarRecord,
     FloorRecord,
     JournalRecord,
     SignedRecord,
     StatementRecord,
+    record_epoch,
 )
 from consensus.agreement.messages import Kind, sign_bytes
 from consensus.agreement.statements import STATEMENT_WINDOW, Statement, statement_sign_bytes
@@ -55,7 +57,8 @@ class SigningGate:
     """One validator's key in one epoch, and its memory of what it signed.
 
     `sign` makes an Ed25519 signature over exact bytes (the simulator passes an oracle). Restore the memory
-    with `restore` before the first signature.
+    with `restore` before the first signature. `fresh`: the key was made after the journal was, so it signed
+    nothing that the journal does not know, whatever that says about lost memory.
     """
 
     __slots__ = (
@@ -65,17 +68,31 @@ class SigningGate:
         "_views",
         "amnesic",
         "bar",
+        "closed",
         "epoch",
         "floor",
+        "fresh",
         "index",
+        "marks",
     )
 
-    def __init__(self, *, index: ValidatorIndex, chain_id_hash: Hash, epoch: Epoch, sign: Sign) -> None:
+    def __init__(
+        self,
+        *,
+        index: ValidatorIndex,
+        chain_id_hash: Hash,
+        epoch: Epoch,
+        sign: Sign,
+        fresh: bool = False,
+    ) -> None:
         self.index: Final = index
         self.epoch: Final = epoch
+        self.fresh: Final = fresh
         self.floor = FloorRecord(epoch=epoch, view=View(0), height=Height(0), block=ZERO_HASH)
         self.bar = View(0)  # nothing is signed in views up to it
         self.amnesic = False  # the journal is lost and no bar is known yet: nothing is signed at all
+        self.closed = False  # the epoch is over, or the journal tells of a later one: nothing is signed again
+        self.marks: tuple[AmnesiaMark, ...] = ()  # lost memory, as later epochs must hear of it
         self._chain_id_hash = chain_id_hash
         self._sign = sign
         self._views: dict[View, ViewVotes] = {}
@@ -85,6 +102,8 @@ class SigningGate:
 
     def refusal(self, kind: int, view: View, block: Hash, aux: Hash = ZERO_HASH) -> str | None:
         """can_sign: None if the vote or proposal may be signed, else the rule that forbids it."""
+        if self.closed:
+            return "the epoch is over"
         if self.amnesic:
             return "what was signed before is not known"
         if view <= self.floor.view:
@@ -117,7 +136,9 @@ class SigningGate:
         return self._sign(sign_bytes(self._chain_id_hash, kind, self.epoch, view, block, aux))
 
     def statement_refusal(self, statement: Statement) -> str | None:
-        """None if the verdict may be signed: one verdict per (role, candidate), for ever."""
+        """None if the verdict may be signed: one verdict per (role, candidate) in an epoch."""
+        if self.closed:
+            return "the epoch is over"
         if self.amnesic:
             return "what was signed before is not known"
         held = self._statements.get((statement.role, statement.candidate))
@@ -161,20 +182,33 @@ class SigningGate:
         return max(self._views, default=self.floor.view)
 
     def restore(self, records: Iterable[JournalRecord]) -> None:
-        """Load what earlier incarnations signed; idempotent, order as written."""
+        """Load what earlier incarnations signed in this epoch; idempotent, order as written.
+
+        A record of a later epoch closes the gate: what was signed in this one may be forgotten by then.
+        """
         for record in records:
+            self.closed = self.closed or record_epoch(record) > self.epoch
             self._remember(record)
 
     def lose_memory(self, nonce: Hash) -> AmnesiaRecord:
         """Sign nothing from here on until a bar is set. The record must open the new journal."""
         self.amnesic = True
-        return AmnesiaRecord(epoch=self.epoch, nonce=nonce)
+        record = AmnesiaRecord(epoch=self.epoch, nonce=nonce)
+        self.marks = (record,)
+        return record
 
-    def set_bar(self, view: View) -> BarRecord:
-        """Raise the amnesia bar: nothing is signed in views up to `view`. The record must be durable."""
-        self.bar = max(self.bar, view)
-        self.amnesic = False
-        return BarRecord(epoch=self.epoch, view=self.bar)
+    def set_bar(self, view: View, *, beyond: bool = True) -> BarRecord:
+        """Raise the amnesia bar: nothing is signed in views up to `view`. The record must be durable.
+
+        `beyond` as in `BarRecord`.
+        """
+        record = BarRecord(epoch=self.epoch, view=max(self.bar, view), beyond=beyond)
+        self._remember(record)
+        return record
+
+    def close(self) -> None:
+        """Sign nothing more in this epoch: its boundary block is final."""
+        self.closed = True
 
     def raise_floor(self, *, view: View, height: Height, block: Hash) -> FloorRecord:
         """Forget views up to `view`, whose final block is durable in the store."""
@@ -186,10 +220,7 @@ class SigningGate:
         """Everything that is still needed, for a rewritten journal."""
         if self.floor.view or self.floor.height:
             yield self.floor
-        if self.amnesic:
-            yield AmnesiaRecord(epoch=self.epoch, nonce=ZERO_HASH)
-        elif self.bar:
-            yield BarRecord(epoch=self.epoch, view=self.bar)
+        yield from self.marks
         yield from self._statements.values()
         for view in sorted(self._views):
             for (kind, block, aux), sig in self._views[view].signed.items():
@@ -198,11 +229,17 @@ class SigningGate:
     def fork(self) -> "SigningGate":
         """An independent copy that signs with the same key; for searches over histories."""
         twin = SigningGate(
-            index=self.index, chain_id_hash=self._chain_id_hash, epoch=self.epoch, sign=self._sign
+            index=self.index,
+            chain_id_hash=self._chain_id_hash,
+            epoch=self.epoch,
+            sign=self._sign,
+            fresh=self.fresh,
         )
         twin.floor = self.floor
         twin.bar = self.bar
         twin.amnesic = self.amnesic
+        twin.closed = self.closed
+        twin.marks = self.marks
         twin._views = {view: votes.copy() for view, votes in self._views.items()}
         twin._statements = dict(self._statements)
         return twin
@@ -215,13 +252,23 @@ class SigningGate:
             if record.epoch == self.epoch and record.view >= self.floor.view:
                 self._forget_below(record)
         elif isinstance(record, BarRecord):
-            if record.epoch == self.epoch:
-                self.bar = max(self.bar, record.view)
-                self.amnesic = False
+            self._remember_bar(record)
         elif isinstance(record, AmnesiaRecord):
-            self.amnesic = True
-        elif isinstance(record, StatementRecord):
+            if record.epoch <= self.epoch:
+                self.amnesic = not self.fresh
+                self.marks = (record,)
+        elif isinstance(record, StatementRecord) and record.epoch == self.epoch:
             self._statements[record.statement.role, record.statement.candidate] = record
+
+    def _remember_bar(self, record: BarRecord) -> None:
+        if record.epoch > self.epoch:
+            return
+        if record.epoch == self.epoch:
+            self.bar = max(self.bar, record.view)
+        if record.epoch == self.epoch or not record.beyond:
+            self.amnesic = False
+        lost = self.marks[:1]
+        self.marks = () if record.epoch < self.epoch and not record.beyond else (*lost, record)
 
     def _remember_vote(self, record: SignedRecord) -> None:
         votes = self._views.setdefault(record.view, ViewVotes())

@@ -34,7 +34,8 @@ def fork(r: Replica) -> Replica:
     twin.pulls = {key: replace(request) for key, request in r.pulls.items()}
     twin.peers = {peer: replace(state) for peer, state in r.peers.items()}
     twin.chain_request = None if r.chain_request is None else replace(r.chain_request)
-    twin.probe = None if r.probe is None else replace(r.probe, replies=dict(r.probe.replies))
+    if r.probe is not None:
+        twin.probe = replace(r.probe, replies=dict(r.probe.replies), within=set(r.probe.within))
     twin.pending_probes = dict(r.pending_probes)
     twin.pacemaker = r.pacemaker.copy()
     return twin
@@ -47,7 +48,8 @@ def digest(r: Replica) -> Hash:
     """
     gate = r.gate
     state = [
-        [r.cur_view, r.entry_us, r.resend_us, r.stalls, r.started, r.final_view, r.final_hash, r.tip_hash],
+        [r.config.epoch, r.cur_view, r.entry_us, r.resend_us, r.stalls, r.started, r.ended],
+        [r.final_view, r.final_hash, r.tip_hash],
         [r.persisted_height, certificate_hash(r.final_certificate), [each.hash for each in r.handed_out]],
         [certificate_hash(each) for each in r.entry_certificates],
         [[view, _view(state)] for view, state in sorted(r.views.items())],
@@ -65,7 +67,7 @@ def digest(r: Replica) -> Hash:
         sorted(r.pending_probes.items()),
         [r.pacemaker.delay_us, r.pacemaker.deviation_us, r.pacemaker.last_seen],
         [r.pacemaker.quorum_views, r.pacemaker.rtt_p90_us],
-        [] if gate is None else [gate.amnesic, [encode_record(record) for record in gate.records()]],
+        [] if gate is None else [gate.amnesic, gate.closed, [encode_record(each) for each in gate.records()]],
     ]
     return hash_tagged(b"TALLY/state/1", msgpack.packb(state, use_bin_type=True))
 
@@ -110,4 +112,4 @@ def _view(state: ViewState) -> list[Any]:
 
 
 def _probe(probe: Probe) -> list[Any]:
-    return [probe.nonce, probe.again_us, sorted(probe.replies.items())]
+    return [probe.nonce, probe.again_us, sorted(probe.replies.items()), sorted(probe.within)]
