@@ -2,103 +2,24 @@
 
 from dataclasses import replace
 
-from agreement_loopback import CHAIN, GENESIS_MS, Net, fake_sign, make_genesis
+from agreement_forgery import proposal_of, reason_of, vote_of, wait, without_the_leader
+from agreement_loopback import Net
 
-from consensus.agreement.certificates import pack_group
-from consensus.agreement.events import PeerMisbehaved, PeerUp, Received
+from consensus.agreement.events import PeerMisbehaved, Received
 from consensus.agreement.messages import (
     AmnesiaProbe,
     Certificate,
     GetBlock,
-    Header,
-    Justification,
     Kind,
-    LeaderSignature,
     NotFound,
     Proposal,
     Vote,
     block_hash,
-    payload_root,
-    sign_bytes,
 )
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import ZERO_HASH
 
 NOWHERE = hash_tagged(b"test/block", b"that nobody proposed")
-
-
-def signature(signer, kind, view, block=ZERO_HASH, aux=ZERO_HASH):
-    return fake_sign(signer)(sign_bytes(CHAIN, kind, 1, view, block, aux))
-
-
-def vote_of(net, signer, kind, view, block=ZERO_HASH, aux=ZERO_HASH, reason=None):
-    leader = net.config.validators.leader(view)
-    return Vote(
-        kind=int(kind),
-        epoch=1,
-        view=view,
-        block=block,
-        aux=aux,
-        signer=signer,
-        sig=signature(signer, kind, view, block, aux),
-        leader_sig=signature(leader, Kind.PROPOSE, view, block) if kind is Kind.NOTARIZE else None,
-        justification=reason,
-    )
-
-
-def reason_of(net, view, votes):
-    """A Justification of (signer, kind, block) first votes, in canonical order."""
-    count = len(net.config.validators)
-    keys = sorted({(int(kind), block) for _, kind, block in votes})
-    groups = []
-    for kind, block in keys:
-        sigs = {i: signature(i, kind, view, block) for i, k, b in votes if (int(k), b) == (kind, block)}
-        groups.append(pack_group(kind, block, ZERO_HASH, sigs, count))
-    leader = net.config.validators.leader(view)
-    blocks = sorted({block for _, kind, block in votes if kind is Kind.NOTARIZE})
-    leader_sigs = tuple(
-        LeaderSignature(block=b, sig=signature(leader, Kind.PROPOSE, view, b)) for b in blocks
-    )
-    return Justification(groups=tuple(groups), fault=None, leader_sigs=leader_sigs)
-
-
-def proposal_of(net, view, payload, **changes):
-    genesis = make_genesis(net.config)
-    header = Header(
-        epoch=1,
-        view=view,
-        height=1,
-        parent_hash=block_hash(genesis),
-        parent_view=0,
-        proposer=net.config.validators.leader(view),
-        time_ms=GENESIS_MS + net.now_us // 1000,
-        payload_root=payload_root(payload),
-        payload_len=len(payload),
-        tx_count=0,
-        state_root=hash_tagged(b"test/state", block_hash(genesis)),
-        validators_hash=net.config.validators.validators_hash,
-        next_validators_hash=ZERO_HASH,
-        flags=0,
-    )
-    header = replace(header, **changes)
-    sig = signature(header.proposer, Kind.PROPOSE, view, block_hash(header))
-    return Proposal(header=header, leader_sig=sig, payload=payload, support=(), vote=None)
-
-
-def without_the_leader(stakes):
-    """A started network whose first leader is in the hands of the test."""
-    net = Net(stakes)
-    leader = int(net.config.validators.leader(1))
-    honest = [i for i in range(len(stakes)) if i != leader]
-    net.start(*honest)
-    for index in honest:
-        net.nodes[index].give(PeerUp(leader))
-    return net, leader, honest
-
-
-def wait(net, duration_us):
-    end = net.now_us + duration_us
-    net.run(lambda: net.now_us >= end)
 
 
 def test_an_unjustified_fallback_vote_does_not_spoil_the_others():
