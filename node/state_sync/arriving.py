@@ -88,8 +88,11 @@ class Arriving:
         """Whether everything is here."""
         return self._meta(b"stage") == b"whole"
 
-    def begin(self, target: Snapshot) -> None:
-        """Fetch this state; what is here of another one is dropped."""
+    def begin(self, target: Snapshot, boundaries: Iterable[EpochHop] = ()) -> None:
+        """Fetch this state; what is here of another one is dropped.
+
+        `boundaries`: the ends of the epochs before it. Others will ask for them, and the node starts from one.
+        """
         if self._meta(b"target") is not None:
             self.store.close()
             shutil.rmtree(self._data / ARRIVING_DIRECTORY)
@@ -99,6 +102,9 @@ class Arriving:
             txn.put(b"target", encode(target), db=meta)
             txn.put(b"stage", b"relay", db=meta)
             self._put(txn, [_tree(state_root(target), 1)])
+            for each in boundaries:
+                key = HEIGHT.pack(each.boundary.header.epoch)
+                txn.put(key, encode(each), db=self.store.databases["boundaries"])
 
     def missing(self) -> list[TreeRange]:
         """What is still to be fetched, in no order that matters; empty once it is whole."""
@@ -112,11 +118,16 @@ class Arriving:
         return ranges
 
     def accept(self, pieces: Sequence[tuple[TreeRange, Piece]]) -> list[TreeRange]:
-        """Make durable the pieces that answer ranges of `missing`; what is to be fetched in their place."""
+        """Make durable the pieces that answer ranges of `missing`; what is to be fetched in their place.
+
+        A piece for a range that is not missing, or not any more, changes nothing: nodes are counted once.
+        """
         ranges = self.store.databases["ranges"]
         left: list[TreeRange] = []
         with self.store.writing() as txn:
             for each, piece in pieces:
+                if txn.get(each.root + each.last, db=ranges) != COUNT.pack(each.weight) + each.first:
+                    continue
                 nodes = [(Hash(name), node) for name, node in piece.completed]
                 self.store.add_nodes(txn, nodes, dict.fromkeys((name for name, _ in nodes), each.weight))
                 txn.delete(each.root + each.last, db=ranges)
@@ -157,13 +168,6 @@ class Arriving:
         txn.put(block_hash(header), key, db=databases["heights"])
         txn.put(b"pruned", key, db=databases["meta"])
         txn.put(b"stage", b"whole", db=databases["meta"])
-
-    def put_boundaries(self, boundaries: Iterable[EpochHop]) -> None:
-        """Keep the ends of the epochs on the way: others will ask for them, and this node starts from one."""
-        with self.store.writing() as txn:
-            for each in boundaries:
-                key = HEIGHT.pack(each.boundary.header.epoch)
-                txn.put(key, encode(each), db=self.store.databases["boundaries"])
 
     def _meta(self, name: bytes) -> bytes | None:
         with self.store.reading() as txn:
