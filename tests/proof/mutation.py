@@ -6,7 +6,7 @@ that no test kills is a missing test. One whose text is not found exactly once i
 can rot as the code moves on; and the same tests must pass on an unchanged copy first, else a failure proves
 nothing.
 
-    python tests/proof/mutation.py [--quick] [--jobs 2] [--only NAME ...]
+    python -m tests.proof.mutation [--quick] [--jobs 2] [--only NAME ...]
 """
 
 import argparse
@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
+
+from tests.proof.suite import SuiteResult
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MUTANTS: Final = Path(__file__).with_name("mutants")
@@ -81,6 +83,7 @@ class Verdict:
     seconds: float
     error: str = ""
     how: str = ""
+    hung: bool = False
 
 
 def load(folder: Path = MUTANTS) -> list[Mutant]:
@@ -152,9 +155,9 @@ def try_mutant(pristine: Path, mutant: Mutant, timeout_s: float = TIMEOUT_S) -> 
     """Apply one mutant to a copy of `pristine` and run its tests there."""
     began = time.monotonic()
 
-    def verdict(*, killed: bool, error: str = "", how: str = "") -> Verdict:
+    def verdict(*, killed: bool, error: str = "", how: str = "", hung: bool = False) -> Verdict:
         seconds = time.monotonic() - began
-        return Verdict(mutant=mutant, killed=killed, seconds=seconds, error=error, how=how)
+        return Verdict(mutant=mutant, killed=killed, seconds=seconds, error=error, how=how, hung=hung)
 
     with tempfile.TemporaryDirectory(prefix="phalanx-mutant-") as folder:
         root = Path(folder)
@@ -166,7 +169,7 @@ def try_mutant(pristine: Path, mutant: Mutant, timeout_s: float = TIMEOUT_S) -> 
             return verdict(killed=False, error=str(error))
         code, output = run_tests(root, mutant.tests, timeout_s)
     if code == TIMED_OUT:
-        return verdict(killed=True, how=f"its tests did not end within {timeout_s:.0f} s")
+        return verdict(killed=True, how=f"its tests did not end within {timeout_s:.0f} s", hung=True)
     if code == FAILED:
         failures = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return verdict(killed=True, how=failures[0] if failures else "a test failed")
@@ -209,6 +212,27 @@ def _check_pristine(pristine: Path, mutants: Sequence[Mutant], jobs: int) -> Non
         list(pool.map(check, shares))
     if not failures.empty():
         raise MutantError(failures.get())
+
+
+def run(quick: bool, jobs: int) -> SuiteResult:
+    """The suite of `tests.proof`: all mutants or a reduced set. Raises MutantError if one can not be tried."""
+    mutants = [each for each in load() if each.quick or not quick]
+    verdicts = try_all(mutants, jobs=jobs)
+    errors = [f"{each.mutant.name}: {each.error}" for each in verdicts if each.error]
+    if errors:
+        raise MutantError("; ".join(errors))
+    named = sum(each.section20 for each in mutants)
+    hung = sum(each.hung for each in verdicts)
+    return SuiteResult(
+        name="mutation",
+        cases=sum(len(each.tests) for each in mutants),
+        mutants=len(verdicts),
+        survivors=tuple(f"{each.mutant.name}: {each.mutant.why}" for each in verdicts if not each.killed),
+        notes=(
+            f"{len(mutants)} of {len(load())} mutants, among them {named} of the six that section 20 names;"
+            f" {hung} made their tests hang, which kills them too",
+        ),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
