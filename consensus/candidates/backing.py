@@ -9,17 +9,19 @@
         broadcast the attestation; a VALID one is a promise to serve the PoV
     upon an Attestation of another validator:
         verify, collect; more than 2/3 of all stake on one verdict → the candidate can be included;
-        of a candidate never seen → ask its sender for it
+        of a candidate never seen → ask its sender for it;
+        of the next epoch → keep it until that begins
     upon RelayAdvanced(view of the executed final state):
         forget what was enacted, rejected or superseded; look again at what waited
     upon PovRequest: serve
     upon PeerConnected: say again what was attested of candidates in flight
+    upon EpochBegan: forget all attestations, which bind their epoch; sign anew what was found before
 
 `includable` is what a leader puts into its block: per chain in order, from the head that its parent's state
 has on. A header that breaks a rule costs its sender the candidate, not a statement: only re-execution is
 worth a signature. Bounds: MAX_PER_CHAIN candidates a chain, shared out fairly between senders, at most
-MAX_PER_SENDER of them from one peer, EARLY attestations of unknown candidates a peer, SERVED_BYTES of
-settled PoVs.
+MAX_PER_SENDER of them from one peer, EARLY attestations of unknown candidates and as many of the next epoch
+a peer, SERVED_BYTES of settled PoVs.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ from consensus.candidates.backing_events import (
     CandidateMisbehaviour,
     CandidateReceived,
     CandidateStage,
+    EpochBegan,
     ExecuteCandidate,
     Executed,
     PeerConnected,
@@ -43,6 +46,7 @@ from consensus.candidates.backing_events import (
     Sender,
 )
 from consensus.candidates.execution import CandidateTask, InboxMessage
+from consensus.candidates.including import includable
 from consensus.candidates.lifecycle import (
     TRANSITIONS,
     ChainView,
@@ -94,6 +98,7 @@ class Backing:
         self._view: RelayView | None = None
         self._candidates: dict[Hash, Tracked] = {}
         self._early = EarlyAttestations()
+        self._next = EarlyAttestations()  # of the epoch after this
         self._served = ServedPovs()
 
     def __len__(self) -> int:
@@ -116,6 +121,8 @@ class Backing:
                 return []  # the machine keeps what it was told of others; it says nothing itself
             case RelayAdvanced():
                 return list(self._on_advanced(event.view))
+            case EpochBegan():
+                return list(self._on_epoch(event))
             case PeerConnected():
                 return list(self._on_connected(event.sender))
             case CandidateReceived():
@@ -123,20 +130,9 @@ class Backing:
 
     def includable(self, view: RelayView, limit: int) -> list[CandidateInclusion]:
         """At most `limit` inclusions for a block on the state that `view` reads, sorted."""
-        chosen: list[CandidateInclusion] = []
-        for chain in sorted({each.header.chain for each in self._candidates.values()}):
-            state = view.chain(chain)
-            if state is None:
-                continue
-            tip: Tip | None = state.tip
-            while tip is not None and len(chosen) < limit:
-                inclusion = self._next_inclusion(view, state, tip)
-                if inclusion is None:
-                    break
-                chosen.append(inclusion)
-                rejected = inclusion.verdict == Verdict.INVALID
-                tip = None if rejected else tip_after(tip, inclusion.header, inclusion.header.hash)
-        return chosen
+        return includable(
+            self._candidates.values(), view, limit, validators=self._validators, epoch=self._epoch
+        )
 
     # --- messages
 
@@ -184,6 +180,9 @@ class Backing:
             yield SendCandidateMessage(receiver=sender, message=settled)
 
     def _on_attestation(self, sender: Sender, attestation: Attestation) -> Iterator[BackingEffect]:
+        if attestation.epoch == self._epoch + 1:  # its validator is a little ahead
+            self._next.keep(sender, attestation, self._height)
+            return
         if attestation.epoch != self._epoch or attestation.validator >= len(self._validators):
             return
         found = self._candidates.get(attestation.candidate)
@@ -200,7 +199,7 @@ class Backing:
             yield SendCandidateMessage(receiver=sender, message=request)
 
     def _count(self, found: Tracked, attestation: Attestation, sender: Sender) -> Iterator[BackingEffect]:
-        """Count a validator's first verdict. A second, other one is an offence and is not counted."""
+        """Count another validator's first verdict. A second, other one is an offence and is not counted."""
         verdict = Verdict(attestation.verdict)
         validator = attestation.validator
         if validator in found.votes[verdict]:
@@ -222,9 +221,14 @@ class Backing:
                 sender=sender, reason=f"validator {validator} says valid and invalid of one candidate"
             )
             return
-        found.votes[verdict][validator] = attestation.signature
         if verdict is Verdict.VALID:
             found.note_holder(sender)
+        yield from self._counted(found, attestation)
+
+    def _counted(self, found: Tracked, attestation: Attestation) -> Iterator[BackingEffect]:
+        verdict = Verdict(attestation.verdict)
+        found.votes[verdict][attestation.validator] = attestation.signature
+        if verdict is Verdict.VALID:
             yield from self._move(found, Stage.BACKED)
         if found.decided(self._validators) is Verdict.VALID:
             yield from self._move(found, Stage.AVAILABLE)
@@ -312,7 +316,7 @@ class Backing:
         found = self._candidates.get(event.statement.candidate)
         if found is None or self._own is None:
             return
-        found.own = Attestation(
+        own = Attestation(
             epoch=self._epoch,
             chain=found.header.chain,
             relay_parent=found.header.relay_parent,
@@ -321,8 +325,12 @@ class Backing:
             validator=self._own,
             signature=event.signature,
         )
-        yield BroadcastAttestation(attestation=found.own)
-        yield from self._count(found, found.own, self._own)
+        key = self._validators.keys[self._own]
+        if not self._verify(key, own.sign_bytes(self._chain_id_hash), own.signature):
+            return  # asked for in the epoch before, and signed for it; it was asked for again since
+        found.own = own
+        yield BroadcastAttestation(attestation=own)
+        yield from self._counted(found, own)
 
     def _on_connected(self, sender: Sender) -> Iterator[BackingEffect]:
         for found in self._candidates.values():
@@ -331,25 +339,19 @@ class Backing:
 
     # --- decisions
 
-    def _next_inclusion(self, view: RelayView, state: ChainView, tip: Tip) -> CandidateInclusion | None:
-        """One that is enacted before one that is rejected: anybody can offer what is rejected."""
-        rejection: CandidateInclusion | None = None
-        for found in sorted(self._candidates.values(), key=lambda each: each.name):
-            header = found.header
-            if header.chain != state.chain or header.parent_head != tip.head or found.name in state.rejected:
-                continue
-            verdict = found.decided(self._validators)
-            time_ms = view.relay_parent_time_ms(header.relay_parent_height, header.relay_parent)
-            if (
-                verdict is not None
-                and header_refusal(header, state, tip, time_ms) is None
-                and inbox_refusal(header, state) is None
-                and (verdict is Verdict.INVALID or view.can_pay(header))
-            ):
-                if verdict is Verdict.VALID:
-                    return found.inclusion(verdict, self._epoch)
-                rejection = rejection or found.inclusion(verdict, self._epoch)
-        return rejection
+    def _on_epoch(self, event: EpochBegan) -> Iterator[BackingEffect]:
+        """Nothing that was signed in the epoch before counts any more: what is in flight is attested anew."""
+        self._own, self._epoch, self._validators = event.own, event.epoch, event.validators
+        for found in list(self._candidates.values()):
+            found.forget_attestations()
+            yield from self._move(found, Stage.COLLATED)
+            if found.verdict is not None and self._own is not None:
+                yield SignStatement(statement_of(found.header, found.name, found.verdict))
+        early, self._next = self._next, EarlyAttestations()
+        for sender, attestation in early.take_all():
+            yield from self._on_attestation(sender, attestation)
+        for chain in sorted({each.header.chain for each in self._candidates.values()}):
+            yield from self._proceed_chain(chain)
 
     def _on_advanced(self, view: RelayView) -> Iterator[BackingEffect]:
         self._view = view

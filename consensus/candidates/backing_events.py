@@ -4,14 +4,15 @@ from dataclasses import dataclass
 
 from consensus.agreement.events import SignStatement, StatementRefused, StatementSigned
 from consensus.agreement.statements import Verdict
+from consensus.agreement.validators import ValidatorSet
 from consensus.candidates.execution import CandidateTask
 from consensus.candidates.lifecycle import Stage
 from consensus.candidates.receipts import Attestation, CandidateHeader, CandidateMessage
 from consensus.candidates.view import RelayView
-from consensus.primitives.ids import Hash
+from consensus.primitives.ids import Epoch, Hash, ValidatorIndex
 
 Sender = int
-"""Who sent a message: below the number of validators a validator's index, above it any other peer."""
+"""Who sent a message: the node's own number for a peer, which outlives epochs; never a validator's index."""
 
 
 # --- inputs
@@ -46,6 +47,18 @@ class PeerConnected:
     """A validator (re)connected: it may lack what was said meanwhile."""
 
     sender: Sender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochBegan:
+    """Another set attests from now on. `own` is this validator's place in it, None if it has none.
+
+    Comes after agreement's `EpochBegins`: what is asked to be signed now is signed in the new epoch.
+    """
+
+    epoch: Epoch
+    own: ValidatorIndex | None
+    validators: ValidatorSet
 
 
 # --- effects
@@ -93,7 +106,13 @@ class CandidateStage:
 
 
 BackingEvent = (
-    CandidateReceived | Executed | StatementSigned | StatementRefused | RelayAdvanced | PeerConnected
+    CandidateReceived
+    | Executed
+    | StatementSigned
+    | StatementRefused
+    | RelayAdvanced
+    | PeerConnected
+    | EpochBegan
 )
 BackingEffect = (
     SendCandidateMessage

@@ -41,10 +41,11 @@ TRANSITIONS: Final[Mapping[Stage, frozenset[Stage]]] = {
     # a first validator re-executed it, found it valid and said so
     Stage.COLLATED: frozenset({Stage.BACKED, Stage.REJECTED, Stage.TIMED_OUT}),
     # under `replicated` an attestation is a promise to serve the whole PoV: what is approved is available
-    Stage.BACKED: frozenset({Stage.AVAILABLE, Stage.REJECTED, Stage.TIMED_OUT}),
+    # back to COLLATED: an epoch began, in whose set nobody attested it yet
+    Stage.BACKED: frozenset({Stage.AVAILABLE, Stage.COLLATED, Stage.REJECTED, Stage.TIMED_OUT}),
     Stage.AVAILABLE: frozenset({Stage.APPROVED}),
     # attested by more than 2/3 of all stake; a relay block may include it
-    Stage.APPROVED: frozenset({Stage.ENACTED, Stage.TIMED_OUT}),
+    Stage.APPROVED: frozenset({Stage.ENACTED, Stage.COLLATED, Stage.TIMED_OUT}),
     Stage.ENACTED: frozenset(),
     Stage.REJECTED: frozenset(),
     Stage.TIMED_OUT: frozenset(),

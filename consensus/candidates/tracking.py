@@ -56,6 +56,12 @@ class Tracked:
         self._holders.append(self._holders.pop(0))
         return self._holders[-1]
 
+    def forget_attestations(self) -> None:
+        """Another epoch began: nobody's signature counts any more; verdict, PoV and holders stay."""
+        self.own = None
+        for votes in self.votes.values():
+            votes.clear()
+
     def is_worth_keeping(self) -> bool:
         """Whether work of this validator or the word of another would be lost with it."""
         if self.verdict is None:
@@ -122,6 +128,14 @@ class EarlyAttestations:
             if not held:
                 del self._by_sender[sender]
         return taken
+
+    def take_all(self) -> list[tuple[Sender, Attestation]]:
+        """All of them, by sender, in the order of coming."""
+        return [
+            (sender, each)
+            for sender in sorted(self._by_sender)
+            for each, _ in self._by_sender[sender].values()
+        ]
 
     def overdue(self, height: int) -> Iterator[tuple[Sender, Hash]]:
         """Candidates to ask for again, with whom to ask; each is due once in ASK_AGAIN_BLOCKS blocks.

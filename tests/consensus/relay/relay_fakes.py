@@ -4,8 +4,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from consensus.agreement.evidence import Evidence
 from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
-from consensus.agreement.validators import Validator, ValidatorSet
+from consensus.agreement.validators import ValidatorSet
 from consensus.candidates.receipts import CandidateHeader, CandidateInclusion, bitmap_of
 from consensus.primitives import crypto
 from consensus.primitives.crypto import SigningKey, hash_tagged
@@ -23,6 +24,7 @@ from consensus.primitives.guest import (
 from consensus.primitives.ids import ChainId, Epoch, Fuel, Hash, Height, ModuleId, Nonce, ValidatorIndex
 from consensus.primitives.tree import MemoryStore
 from consensus.relay.blocks import EMPTY_PAYLOAD, check_payload, encode_payload, limits_of
+from consensus.relay.epochs import current_set, epoch_of
 from consensus.relay.genesis import Genesis, GenesisAccount, GenesisChain, GenesisValidator, genesis_state
 from consensus.relay.parameters import Entry, Parameters
 from consensus.relay.transactions import Action, TransactionBody, check_transaction, sign_transaction
@@ -40,6 +42,7 @@ def key(name: str) -> SigningKey:
 
 USERS = [key(f"user {index}") for index in range(6)]
 VALIDATORS = [key(f"validator {index}") for index in range(4)]
+OPERATORS = [key(f"operator {index}") for index in range(4)]  # the validators' accounts
 
 
 def send_to_chain(chain: int, payload: bytes) -> bytes:
@@ -146,12 +149,12 @@ def make_genesis(**parameters: object) -> Genesis:
                 name=f"v{index}",
                 consensus_key=each.public,
                 identity_key=key(f"identity {index}").public,
-                account=key(f"reward {index}").public,
+                account=OPERATORS[index].public,
                 stake=1,
             )
             for index, each in enumerate(VALIDATORS)
         ),
-        accounts=tuple(GenesisAccount(key=user.public, balance=10**9) for user in USERS),
+        accounts=tuple(GenesisAccount(key=each.public, balance=10**9) for each in USERS + OPERATORS),
         enclaves=(BANK,),
         chains=(
             GenesisChain(
@@ -184,11 +187,17 @@ class Network:
         self.height = 0
         self.guests = ScriptedGuests()
         self.nonces: dict[bytes, int] = {}
-        self.validators = ValidatorSet(
-            [Validator(key=each.public, stake=1) for each in VALIDATORS],
-            chain_id_hash=self.hash,
-            epoch=Epoch(1),
-        )
+        self.keys = {each.public: each for each in VALIDATORS}  # whoever may attest
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the next block."""
+        return epoch_of(self.height + 1, self.genesis.parameters.epoch_blocks)
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """Of the next block's epoch, as the state has them."""
+        return current_set(self.view, chain_id_hash=self.hash, epoch=self.epoch)
 
     @property
     def limits(self):
@@ -222,25 +231,34 @@ class Network:
             chain_id_hash=self.hash,
             height=Height(height),
             time_ms=1_000 + 10 * height,
-            epoch=Epoch(1),
+            epoch=self.epoch,
             parent_hash=block_hash(self.height),
-            proposer=ValidatorIndex(height % 4),
+            proposer=ValidatorIndex(height % len(self.validators)),
             validators=self.validators,
             verify=crypto.verify,
         )
 
     def execute(
-        self, raws: Sequence[bytes] = (), inclusions: Sequence[CandidateInclusion] = ()
+        self,
+        raws: Sequence[bytes] = (),
+        inclusions: Sequence[CandidateInclusion] = (),
+        evidence: Sequence[Evidence] = (),
     ) -> BlockResult:
         """Execute a block without keeping its state."""
-        payload = encode_payload(raws, inclusions) if raws or inclusions else EMPTY_PAYLOAD
+        empty = not (raws or inclusions or evidence)
+        payload = EMPTY_PAYLOAD if empty else encode_payload(raws, inclusions, evidence)
         checked = check_payload(payload, self.limits, lambda _: None, lambda *_: True)
         return apply_block(self.root, self.context(), checked, self.store, self.guests)
 
-    def block(self, raws: Sequence[bytes] = (), inclusions: Sequence[CandidateInclusion] = ()) -> BlockResult:
+    def block(
+        self,
+        raws: Sequence[bytes] = (),
+        inclusions: Sequence[CandidateInclusion] = (),
+        evidence: Sequence[Evidence] = (),
+    ) -> BlockResult:
         """Execute a block, keep its state, and prune the state before it by reference counts."""
-        result = self.execute(raws, inclusions)
-        assert self.execute(raws, inclusions) == result
+        result = self.execute(raws, inclusions, evidence)
+        assert self.execute(raws, inclusions, evidence) == result
         self.root = result.post_root
         self.store.apply(dict(result.new_nodes))
         for node, change in result.reference_changes.items():
@@ -258,16 +276,17 @@ class Network:
     def attest(
         self, header: CandidateHeader, who: Sequence[int] = (0, 1, 2), verdict: Verdict = Verdict.VALID
     ) -> CandidateInclusion:
-        """The header with the signatures of some validators."""
+        """The header with the signatures of some validators of the next block's epoch."""
         message = statement_sign_bytes(
-            self.hash, Epoch(1), Role.ATTEST, header.relay_parent, header.hash, verdict
+            self.hash, self.epoch, Role.ATTEST, header.relay_parent, header.hash, verdict
         )
+        signers = [self.keys[self.validators.keys[each]] for each in who]
         return CandidateInclusion(
             header=header,
             verdict=int(verdict),
-            epoch=Epoch(1),
+            epoch=self.epoch,
             signers=bitmap_of([ValidatorIndex(each) for each in who]),
-            signatures=tuple(VALIDATORS[each].sign(message) for each in who),
+            signatures=tuple(each.sign(message) for each in signers),
         )
 
 
@@ -287,4 +306,4 @@ def total_supply(view: StateView, accounts: Sequence[bytes]) -> int:
     return total + sum(module.deposit for module in view.modules())
 
 
-ALL_ACCOUNTS = [user.public for user in USERS] + [key(f"reward {index}").public for index in range(4)]
+ALL_ACCOUNTS = [each.public for each in USERS + OPERATORS]

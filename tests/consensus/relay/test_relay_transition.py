@@ -12,6 +12,7 @@ from relay_fakes import (
     BANK,
     BANK_ID,
     CHAIN_CODE,
+    OPERATORS,
     USERS,
     Network,
     key,
@@ -67,7 +68,7 @@ def test_fees_are_burnt_in_part_and_else_paid_to_the_proposer() -> None:
     receipt = one(network, USERS[0], Transfer(to=USERS[1].public, amount=1))
     burnt = network.view.supply().burnt
     assert burnt == receipt.fee // 2
-    assert network.view.account(key("reward 1").public).balance == receipt.fee - burnt
+    assert network.view.account(OPERATORS[1].public).balance == 10**9 + receipt.fee - burnt
 
 
 def test_a_transfer_beyond_the_balance_fails_and_pays() -> None:
