@@ -19,11 +19,22 @@ from consensus.light.leaves import (
     head_key,
     instance_key,
 )
+from consensus.light.proofs import ChainKey, InstanceKey, TreeKey
 from consensus.messaging.lanes import LaneRecord, lane_id, lane_key
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import InvalidTransaction, UserError
 from consensus.primitives.guest import Endpoint, InstanceEndpoint, Policy
-from consensus.primitives.ids import Amount, ChainId, Hash, Height, ModuleId, Nonce, PublicKey, ValidatorIndex
+from consensus.primitives.ids import (
+    Amount,
+    ChainId,
+    Epoch,
+    Hash,
+    Height,
+    ModuleId,
+    Nonce,
+    PublicKey,
+    ValidatorIndex,
+)
 from consensus.primitives.tree import MissingNode, get
 from consensus.relay.blocks import Payload
 from consensus.relay.genesis import Genesis
@@ -114,7 +125,7 @@ class Answers:
         self._transport = transport
         self._collator = collator
         self._evidence = evidence
-        self._prover = Prover(executor.nodes, final_chain)
+        self._prover = Prover(executor.nodes, final_chain, store, genesis)
         self._flood = flood
         self._statistics = statistics
         self._began = time.monotonic()
@@ -287,7 +298,10 @@ class Answers:
         view = self._chain.proven_view()
         leaf = view.prove(key)
         return StateReport(
-            key=key, value=leaf.value, height=view.height, proof=self._prover.state(leaf, None)
+            key=key,
+            value=leaf.value,
+            height=view.height,
+            proof=self._prover.answer(TreeKey(key=key), leaf, None),
         )
 
     def block(self, *, height: Height | None = None, block_hash: Hash | None = None) -> BlockReport:
@@ -335,6 +349,20 @@ class Answers:
     def submit_evidence(self, evidence: bytes) -> EvidenceReport:
         """Keep and flood evidence that came from elsewhere."""
         return _evidence_report(self._evidence.submit(evidence))
+
+    # --- light clients
+
+    def light_head(self, height: Height | None) -> bytes:
+        """A final block and its finality proof."""
+        return encode(self._prover.head(height))
+
+    def light_start(self, height: Height) -> bytes:
+        """A final block and the validator set of its epoch."""
+        return encode(self._prover.start(height))
+
+    def light_hops(self, epoch: Epoch) -> bytes:
+        """The hops from `epoch` on."""
+        return encode(self._prover.hops(epoch))
 
     # --- consumer chains
 
@@ -396,7 +424,8 @@ class Answers:
             raise UserError(
                 "this node is still rebuilding the chain's state; ask again in a moment"
             ) from None
-        proof = self._prover.state(view.prove(head_key(chain)), inner)
+        question = ChainKey(chain=chain, key=key)
+        proof = self._prover.answer(question, view.prove(head_key(chain)), inner)
         return StateReport(key=guest_key(key), value=inner.value, height=view.height, proof=proof)
 
     def _collates(self, chain: ChainId) -> Collator:
@@ -436,7 +465,8 @@ class Answers:
             value = view.instance_state(instance, key)
             return StateReport(key=guest_key(key), value=value, height=view.height)
         inner = prove_guest_key(self._executor.nodes, record.root, key)
-        proof = self._prover.state(view.prove(instance_key(instance)), inner)
+        question = InstanceKey(module=module, chain=chain, key=key)
+        proof = self._prover.answer(question, view.prove(instance_key(instance)), inner)
         return StateReport(key=guest_key(key), value=inner.value, height=view.height, proof=proof)
 
     def lane(self, source: Endpoint, destination: Endpoint) -> tuple[int, int]:

@@ -324,6 +324,18 @@ class NodeApi(Protocol):
         """
         ...
 
+    def light_head(self, height: Height | None) -> bytes:
+        """An encoded `FinalHead`: a final block, by default the newest, and its finality proof."""
+        ...
+
+    def light_start(self, height: Height) -> bytes:
+        """An encoded `Start`: a final block and its epoch's set, for a client that trusts its hash."""
+        ...
+
+    def light_hops(self, epoch: Epoch) -> bytes:
+        """Encoded `Hops` over the ends of `epoch` and later ones, as many as one answer holds."""
+        ...
+
     def chains(self) -> list[ChainReport]:
         """Every registered consumer chain, by identifier."""
         ...

@@ -19,8 +19,10 @@ import httpx
 import trio
 import trio_websocket
 
+from consensus.light.proofs import MAX_BUNDLE_BYTES, EpochHop, FinalHead, Hops, Start
+from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, UserError
-from consensus.primitives.ids import ChainId, Hash, Height, ModuleId, PublicKey
+from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey
 from node.api import (
     AccountReport,
     BlockReport,
@@ -224,6 +226,27 @@ class RpcClient:
     async def trace(self, after: Height, limit: int = 1000) -> TracePage:
         """Latency records of final blocks above `after`."""
         return await self._ask(TracePage, "trace", after=after, limit=limit)
+
+    # --- for light clients: nothing of it is believed before it is verified
+
+    async def light_head(self, height: Height | None = None) -> FinalHead:
+        """A final block, by default the newest, with its finality proof."""
+        answer = await self.call("light_head", {} if height is None else {"height": height})
+        return self._decoded(FinalHead, answer, "proof")
+
+    async def light_start(self, height: Height) -> Start:
+        """A final block with its epoch's validator set."""
+        return self._decoded(Start, await self.call("light_start", {"height": height}), "start")
+
+    async def light_hops(self, epoch: Epoch) -> tuple[EpochHop, ...]:
+        """Hops from `epoch` on, as many as come in one answer; none where it has not ended."""
+        return self._decoded(Hops, await self.call("light_hops", {"epoch": epoch}), "hops").hops
+
+    def _decoded(self, kind: type[T], answer: Any, field: str) -> T:
+        try:
+            return decode(kind, bytes.fromhex(answer[field]), limit=MAX_BUNDLE_BYTES)
+        except (DecodeError, KeyError, TypeError, ValueError) as error:
+            raise RpcUnreachable(f"{self.url} answers what no node answers ({error}); ask another") from None
 
     # --- consumer chains
 

@@ -1,83 +1,102 @@
-"""What a node hands out as proof of state: self-contained, checkable with the validator set alone.
+"""What a node hands out to light clients: answers under a final header, hops between epochs, where to start.
 
 A header carries the state after its parent, so a leaf of the state after block h hangs under final header
-h+1 (DESIGN.md section 5). A bundle holds that header, what makes it final, and the path from the leaf up to
-its state root; below a head or instance leaf, a second path into that guest's own tree. Receipts have a
-bundle of their own, `consensus.relay.proofs.ReceiptProof`.
+h+1 (DESIGN.md section 5). The types are `consensus.light.proofs`', and so is every rule of verifying them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final
 
-from consensus.agreement.messages import Header
-from consensus.agreement.validators import ValidatorSet
-from consensus.primitives.codec import decode, encode
-from consensus.primitives.errors import DecodeError, PeerFault, UserError
-from consensus.primitives.ids import Hash, Height
-from consensus.primitives.tree import MissingNode, NodeStore
-from consensus.relay.proofs import FinalState, encode_receipt_proof, prove_receipt, verify_final_state
-from consensus.relay.receipts import Receipt
-from consensus.relay.views import MAX_PROVEN_BYTES, StateProof, StateView
+from consensus.light.answers import inner_of
+from consensus.light.leaves import LAST_BLOCK_KEY
+from consensus.light.proofs import (
+    MAX_HOPS,
+    MAX_HOPS_BYTES,
+    Answer,
+    EpochHop,
+    FinalHead,
+    Hops,
+    ProvenAnswer,
+    Question,
+    ReceiptOf,
+    Start,
+    StateProof,
+    encode_proven_answer,
+)
+from consensus.primitives.codec import encode
+from consensus.primitives.errors import UserError
+from consensus.primitives.ids import Epoch, Hash, Height
+from consensus.primitives.tree import MemoryStore, MissingNode, NodeStore, prove
+from consensus.relay.genesis import Genesis
+from consensus.relay.receipts import Receipt, receipt_id, receipts_tree
+from consensus.relay.views import StateView
 from node.final_chain import FinalChain
-from node.validator_set import FIRST_EPOCH
-
-MAX_BUNDLE_BYTES: Final = 2 * MAX_PROVEN_BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateBundle:
-    """A leaf of the relay state, and perhaps a key of the guest tree whose root that leaf holds."""
-
-    WIRE_VERSION: ClassVar[int] = 1
-    final: FinalState
-    leaf: StateProof
-    inner: StateProof | None
-
-    @property
-    def header(self) -> Header:
-        """The final header under whose state root `leaf` hangs."""
-        return self.final.header
-
-
-def check_state_bundle(data: bytes, validators: ValidatorSet, chain_id_hash: Hash) -> StateBundle:
-    """A bundle whose header is final and whose leaf hangs under it. Raises PeerFault.
-
-    That `inner` hangs under the root in the leaf is for the caller, who knows which record the leaf holds.
-    """
-    try:
-        bundle = decode(StateBundle, data, limit=MAX_BUNDLE_BYTES)
-    except DecodeError as error:
-        raise PeerFault(f"not a proof bundle: {error}") from None
-    verify_final_state(bundle.final, chain_id_hash=chain_id_hash, epoch=FIRST_EPOCH, validators=validators)
-    if not bundle.leaf.holds_under(bundle.header.state_root):
-        raise PeerFault("the leaf is not under the header's state root")
-    return bundle
+from node.store import Store
+from node.validator_set import FIRST_EPOCH, genesis_start
 
 
 class Prover:
-    """Makes bundles from the final chain and the state that this node still has."""
+    """Makes proofs from the final chain and the state that this node still has."""
 
-    def __init__(self, nodes: NodeStore, chain: FinalChain) -> None:
+    def __init__(self, nodes: NodeStore, chain: FinalChain, store: Store, genesis: Genesis) -> None:
         self._nodes = nodes
         self._chain = chain
+        self._store = store
+        self._genesis = genesis_start(genesis)
 
-    def state(self, leaf: StateProof, inner: StateProof | None) -> bytes:
-        """The bundle of what the chain's `proven_view` holds. Raises UserError before anything is final."""
-        final = self._final(self._chain.executed_height)
-        if final is None:
+    # --- finality
+
+    def head(self, height: Height | None) -> FinalHead:
+        """The final block at `height`, by default the newest executed one. Raises UserError."""
+        height = self._chain.executed_height if height is None else height
+        block, proof = self._chain.block(height), self._chain.proof(height)
+        if block is None or proof is None:
+            raise UserError(
+                f"this node has no final block {height}, or no longer; `status` says how far it is"
+            )
+        return FinalHead(header=block.header, finality=proof)
+
+    def start(self, height: Height) -> Start:
+        """The final block at `height` and its epoch's set, for who trusts its hash. Raises UserError."""
+        if height == 0:
+            return self._genesis
+        header = self.head(height).header
+        if header.epoch == FIRST_EPOCH:
+            return Start(header=header, validators=self._genesis.validators)
+        hop = self._store.boundary(header.epoch - 1)
+        if hop is None:
+            raise UserError(f"this node does not have the validator set of epoch {header.epoch}; ask another")
+        return Start(header=header, validators=hop.validators)
+
+    def hops(self, epoch: Epoch) -> Hops:
+        """The hops over the ends of `epoch` and of later epochs, as many as one answer holds."""
+        hops: list[EpochHop] = []
+        room = MAX_HOPS_BYTES
+        while len(hops) < MAX_HOPS:
+            hop = self._store.boundary(epoch + len(hops))
+            if hop is None:
+                break
+            room -= len(encode(hop)) + 16
+            if room < 0:
+                break
+            hops.append(hop)
+        return Hops(hops=tuple(hops))
+
+    # --- state
+
+    def answer(self, question: Question, leaf: StateProof, inner: StateProof | None) -> bytes:
+        """An answer from the chain's `proven_view`. Raises UserError before anything is final."""
+        if self._chain.executed_height == 0:
             raise UserError("nothing is final yet, so nothing can be proved; ask again in a moment")
-        return encode(StateBundle(final=final, leaf=leaf, inner=inner))
+        return self._under(self._chain.executed_height, Answer(question=question, leaf=leaf, inner=inner))
 
     def receipt(
         self, height: Height, block: Hash, receipt: Receipt, all_receipts: Sequence[Receipt]
     ) -> bytes:
-        """The bundle of one of the receipts of the final `block` at `height`. Raises UserError."""
+        """The answer that shows one of the receipts of the final `block` at `height`. Raises UserError."""
         held = self._chain.block(height)
         if held is None:
             raise UserError(f"this node has pruned block {height}; ask another node")
-        final = self._final(Height(height + 1))
-        if final is None:
+        if self._chain.executed_height <= height:
             raise UserError(f"the header above block {height} is not final yet; wait for the stage `proved`")
         view = StateView(
             nodes=self._nodes,
@@ -87,12 +106,24 @@ class Prover:
             time_ms=held.header.time_ms,
         )
         try:
-            return encode_receipt_proof(prove_receipt(receipt, all_receipts, view, final))
+            leaf = view.prove(LAST_BLOCK_KEY)
         except MissingNode:
             raise UserError(f"this node has pruned the state of block {height}; ask another node") from None
+        answer = Answer(
+            question=ReceiptOf(receipt=receipt_id(receipt)),
+            leaf=leaf,
+            inner=prove_receipt(receipt, all_receipts),
+        )
+        return self._under(Height(height + 1), answer)
 
-    def _final(self, height: Height) -> FinalState | None:
-        block, proof = self._chain.block(height), self._chain.proof(height)
-        if block is None or proof is None:
-            return None
-        return FinalState(header=block.header, finality=proof)
+    def _under(self, height: Height, answer: Answer) -> bytes:
+        return encode_proven_answer(ProvenAnswer(head=self.head(height), answer=answer))
+
+
+def prove_receipt(receipt: Receipt, all_receipts: Sequence[Receipt]) -> StateProof:
+    """One of a block's receipts, under the root of them all."""
+    tree = receipts_tree(all_receipts)
+    key = inner_of(ReceiptOf(receipt=receipt_id(receipt)))
+    if key is None:
+        raise AssertionError("a receipt is in a tree of its own")
+    return StateProof(key=key, value=encode(receipt), proof=prove(MemoryStore(tree.added), tree.root, key))

@@ -167,7 +167,7 @@ class Store:
         with self.writing() as txn:
             snapshots = False
             for final in batch:
-                self._write_block(txn, final, certified=final is batch[-1] or not final.proof.path)
+                self._write_block(txn, final, certified=final is batch[-1] or _ends(final))
                 snapshots |= self.offering.note(final.block.header)
             if snapshots:
                 heights = b"".join(map(HEIGHT.pack, self.offering.newest()))
@@ -336,6 +336,11 @@ class Store:
         if value is None:
             raise LocalFault(f"{self.path} is not a store: {key.decode('ascii', 'replace')} is missing")
         return value
+
+
+def _ends(final: FinalBlock) -> bool:
+    """Whether proofs of blocks below end here: at a certified block, or at the last one of an epoch."""
+    return not final.proof.path or final.next_set is not None
 
 
 class _Writing:

@@ -7,10 +7,7 @@ from typing import Any, Final
 import click
 import trio
 
-from consensus.light.leaves import (
-    HeadRecord,
-    head_key,
-)
+from consensus.light.proofs import ChainKey
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.guest import ChainEndpoint
 from consensus.primitives.ids import Amount, ChainId, Hash
@@ -35,7 +32,8 @@ from node.cli.enclave import read_wasm
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.query import say_state
 from node.cli.submit import Submission, max_fee_option, submit, timeout_option, wait_option
-from node.cli.verify import genesis_option, verify_guest_state
+from node.cli.trust import TrustOptions, trust_options
+from node.cli.verify import verify_state
 from node.client import RpcClient, ask
 from node.rpc.json_form import to_json
 
@@ -340,18 +338,17 @@ def account(output: Output, *, which: str, account: str, rpc: str | None, keys_d
 @chain.command(epilog=example("phalanx chain state agora 64 --prove"))
 @click.argument("which")
 @click.argument("key", type=BYTES)
-@click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
-@genesis_option
+@click.option("--prove", is_flag=True, help="Fetch the proof and check it as a light client does.")
+@trust_options
 @rpc_option
 @json_option
 @pass_output
 def state(
-    output: Output, *, which: str, key: bytes, prove: bool, genesis: Path | None, rpc: str | None
+    output: Output, *, which: str, key: bytes, prove: bool, trust: TrustOptions, rpc: str | None
 ) -> None:
     """Show the raw KEY of a chain's own tree."""
     endpoint = ChainEndpoint(chain=find_chain(which, rpc))
-    report = ask(collator_url(rpc), lambda client: client.chain_state(endpoint.chain, key, prove=prove))
-    verified = (
-        verify_guest_state(report, head_key(endpoint.chain), key, genesis, kind=HeadRecord) if prove else None
-    )
-    say_state(output, report, verified)
+    url = collator_url(rpc)
+    report = ask(url, lambda client: client.chain_state(endpoint.chain, key, prove=prove))
+    question = ChainKey(chain=endpoint.chain, key=key)
+    say_state(output, report, verify_state(url, report, question, trust) if prove else None)

@@ -4,10 +4,7 @@ from pathlib import Path
 
 import click
 
-from consensus.light.leaves import (
-    InstanceRecord,
-    instance_key,
-)
+from consensus.light.proofs import InstanceKey
 from consensus.primitives.errors import UserError
 from consensus.primitives.guest import MAX_INPUT_BYTES, InstanceEndpoint
 from consensus.primitives.ids import Fuel
@@ -26,7 +23,8 @@ from node.cli.connect import (
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.query import say_state
 from node.cli.submit import Submission, max_fee_option, submit, timeout_option, wait_option
-from node.cli.verify import genesis_option, verify_guest_state
+from node.cli.trust import TrustOptions, trust_options
+from node.cli.verify import verify_state
 from node.client import ask
 from node.rpc.json_form import to_json
 
@@ -168,23 +166,17 @@ def call(
 @click.argument("module")
 @click.argument("key", type=BYTES)
 @click.option("--chain", "chain", default="0", show_default=True, help="Whose instance; 0 is the shared one.")
-@click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
-@genesis_option
+@click.option("--prove", is_flag=True, help="Fetch the proof and check it as a light client does.")
+@trust_options
 @rpc_option
 @json_option
 @pass_output
 def state(
-    output: Output, *, module: str, key: bytes, chain: str, prove: bool, genesis: Path | None, rpc: str | None
+    output: Output, *, module: str, key: bytes, chain: str, prove: bool, trust: TrustOptions, rpc: str | None
 ) -> None:
     """Show the raw KEY of an instance's own tree."""
     instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain, rpc))
-    report = ask(
-        rpc_url(rpc),
-        lambda client: client.enclave_state(instance.module, instance.chain, key, prove=prove),
-    )
-    verified = (
-        verify_guest_state(report, instance_key(instance), key, genesis, kind=InstanceRecord)
-        if prove
-        else None
-    )
-    say_state(output, report, verified)
+    url = rpc_url(rpc)
+    report = ask(url, lambda client: client.enclave_state(instance.module, instance.chain, key, prove=prove))
+    question = InstanceKey(module=instance.module, chain=instance.chain, key=key)
+    say_state(output, report, verify_state(url, report, question, trust) if prove else None)

@@ -5,15 +5,18 @@ from typing import Final
 
 import click
 
+from consensus.light.answers import leaf_of
+from consensus.light.proofs import TreeKey
 from consensus.primitives.ids import Hash, Height
 from node.api import StateReport
 from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.submit import receipt_rows
-from node.cli.verify import genesis_option, verify_receipt, verify_state
+from node.cli.trust import TrustOptions, trust_options
+from node.cli.verify import verify_receipt, verify_state
 from node.client import ask
 from node.rpc.json_form import to_json
-from node.rpc.parameters import state_key
+from node.rpc.parameters import relay_key
 
 ACCOUNT_PATH: Final = "account/"
 
@@ -61,8 +64,8 @@ def account(output: Output, *, account: str, rpc: str | None, keys_dir: Path | N
 
 @query.command(epilog=example("phalanx query state head/1 --prove"))
 @click.argument("path")
-@click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
-@genesis_option
+@click.option("--prove", is_flag=True, help="Fetch the proof and check it as a light client does.")
+@trust_options
 @rpc_option
 @keys_option
 @json_option
@@ -72,7 +75,7 @@ def state(
     *,
     path: str,
     prove: bool,
-    genesis: Path | None,
+    trust: TrustOptions,
     rpc: str | None,
     keys_dir: Path | None,
 ) -> None:
@@ -84,9 +87,10 @@ def state(
     hexadecimal = len(path) == 64 and all(each in "0123456789abcdef" for each in path)
     if path.startswith(ACCOUNT_PATH):
         path = ACCOUNT_PATH + find_account(path.removeprefix(ACCOUNT_PATH), keys_dir).hex()
-    key = Hash(bytes.fromhex(path)) if hexadecimal else state_key(path)
-    report = ask(rpc_url(rpc), lambda client: client.state(key, prove=prove))
-    verified = verify_state(report, key, genesis) if prove else None
+    question = TreeKey(key=Hash(bytes.fromhex(path))) if hexadecimal else relay_key(path)
+    url = rpc_url(rpc)
+    report = ask(url, lambda client: client.state(leaf_of(question), prove=prove))
+    verified = verify_state(url, report, question, trust) if prove else None
     say_state(output, report, verified)
 
 
@@ -104,12 +108,12 @@ def say_state(output: Output, report: StateReport, verified: str | None) -> None
 
 @query.command(epilog=example("phalanx query receipt 5f3c… --prove"))
 @click.argument("transaction", type=HashType())
-@click.option("--prove", is_flag=True, help="Fetch the proof and check it against the genesis validators.")
-@genesis_option
+@click.option("--prove", is_flag=True, help="Fetch the proof and check it as a light client does.")
+@trust_options
 @rpc_option
 @json_option
 @pass_output
-def receipt(output: Output, *, transaction: Hash, prove: bool, genesis: Path | None, rpc: str | None) -> None:
+def receipt(output: Output, *, transaction: Hash, prove: bool, trust: TrustOptions, rpc: str | None) -> None:
     """Show how far a transaction has come and what became of it."""
     url = rpc_url(rpc)
     report = ask(url, lambda client: client.receipt(transaction))
@@ -117,7 +121,7 @@ def receipt(output: Output, *, transaction: Hash, prove: bool, genesis: Path | N
     rows = [("transaction", transaction.hex()), *receipt_rows(report)]
     if prove:
         proof = ask(url, lambda client: client.receipt_proof(transaction))
-        rows.append(("proof", verify_receipt(proof, transaction, genesis)))
+        rows.append(("proof", verify_receipt(url, proof, transaction, trust)))
         document |= {"proof": proof.hex(), "verified": True}
     output.result(document, table(rows))
 

@@ -1,117 +1,95 @@
-"""Checking a node's proofs against a genesis.json that the user has: the node need not be trusted."""
+"""Checking a node's answers by the light client's rules: the node need not be trusted."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
-import click
-
-from consensus.agreement.messages import Header
-from consensus.light.leaves import (
-    HeadRecord,
-    InstanceRecord,
-    guest_key,
-)
-from consensus.primitives.codec import decode
+from consensus.light.client import TrustedState, verify_light_proof
+from consensus.light.proofs import EpochHop, LightProof, Question, ReceiptOf, Start, decode_proven_answer
 from consensus.primitives.errors import DecodeError, PeerFault, UserError
-from consensus.primitives.ids import Hash
-from consensus.relay.genesis import Genesis
-from consensus.relay.proofs import decode_receipt_proof, verify_receipt_proof
-from consensus.relay.receipts import receipt_id
+from consensus.primitives.ids import Epoch, Hash
 from node.api import StateReport
-from node.cli.connect import devnet_description
-from node.genesis_file import read_genesis
-from node.proofs import StateBundle, check_state_bundle
-from node.validator_set import FIRST_EPOCH, genesis_validators
+from node.cli.trust import Trust, TrustOptions, now_ms
+from node.client import RpcClient, ask
+from node.validator_set import genesis_start
 
-genesis_option = click.option(
-    "--genesis",
-    type=click.Path(path_type=Path),
-    help="genesis.json to check proofs against. Default: the devnet's here.",
-)
-MAX_RECORD_BYTES: Final = 64 * 1024
-NO_GENESIS: Final = "a proof is checked against the network's genesis: give --genesis genesis.json"
+LIAR: Final = "do not believe this node"
 
 
-def load_genesis(given: Path | None) -> Genesis:
-    """The genesis to trust. Raises UserError."""
-    if given is not None:
-        return read_genesis(given)
-    description = devnet_description()
-    named = description.get("genesis")
-    if not isinstance(named, str):
-        raise UserError(NO_GENESIS)
-    path = Path(named)
-    return read_genesis(path if path.is_absolute() or path.exists() else Path(description["home"]) / path)
+# --- fetching: nothing here is believed yet
 
 
-def check_bundle(report: StateReport, given: Path | None) -> StateBundle:
-    """The bundle of a report, its header final under the genesis validators. Raises UserError."""
-    genesis = load_genesis(given)
+async def fetch_start(client: RpcClient, trust: Trust) -> Start:
+    """Header and set of the block that is trusted; of genesis they are in its file."""
+    if trust.genesis is not None and trust.checkpoint.height == 0:
+        return genesis_start(trust.genesis)
+    return await client.light_start(trust.checkpoint.height)
+
+
+async def fetch_hops(client: RpcClient, first: Epoch, last: Epoch) -> tuple[EpochHop, ...]:
+    """Hops over the ends of the epochs `first` up to, not including, `last`. Raises UserError."""
+    hops: list[EpochHop] = []
+    while first + len(hops) < last:
+        more = await client.light_hops(Epoch(first + len(hops)))
+        if not more:
+            raise UserError(
+                f"{client.url} does not have the end of epoch {first + len(hops)}: ask another node, or trust"
+                " a younger block with --trusted HEIGHT:HASH"
+            )
+        hops += more
+    return tuple(hops[: last - first])
+
+
+async def fetch_bundle(client: RpcClient, trust: Trust, question: Question, answer: bytes) -> LightProof:
+    """What leads from the trusted block to a node's `answer` to `question`. Raises UserError."""
+    try:
+        proven = decode_proven_answer(answer)
+    except DecodeError as error:
+        raise UserError(f"the node's proof is none ({error}); {LIAR}") from None
+    start = await fetch_start(client, trust)
+    hops = await fetch_hops(client, start.header.epoch, proven.head.header.epoch)
+    proven = replace(proven, answer=replace(proven.answer, question=question))
+    return LightProof(chain=trust.parameters.chain, start=start, hops=hops, proven=proven)
+
+
+# --- verifying
+
+
+def check_bundle(bundle: LightProof, question: Question, trust: Trust) -> tuple[TrustedState, bytes | None]:
+    """The final head and the value that a bundle shows. Raises UserError."""
+    try:
+        return verify_light_proof(bundle, question, trust.checkpoint, trust.parameters, now_ms())
+    except PeerFault as error:
+        raise UserError(f"the proof is wrong ({error}); {LIAR}") from None
+
+
+def verify_state(url: str, report: StateReport, question: Question, trust: TrustOptions) -> str:
+    """Check that a report is the answer to `question`; says what was shown. Raises UserError."""
     if report.proof is None:
         raise UserError("the node sent no proof; ask another node")
-    try:
-        return check_state_bundle(report.proof, genesis_validators(genesis), genesis.hash)
-    except PeerFault as error:
-        raise UserError(f"the node's proof is wrong ({error}); do not believe this node") from None
+    head, value, named = _verify(url, report.proof, question, trust)
+    if value != report.value:
+        raise UserError(f"the node's proof is of another value; {LIAR}")
+    return _shown(head, named)
 
 
-def verify_receipt(proof: bytes, transaction: Hash, given: Path | None) -> str:
+def verify_receipt(url: str, proof: bytes, transaction: Hash, trust: TrustOptions) -> str:
     """Check a receipt's proof; says what was shown. Raises UserError."""
-    genesis = load_genesis(given)
-    try:
-        bundle = decode_receipt_proof(proof)
-        receipt = verify_receipt_proof(
-            bundle, chain_id_hash=genesis.hash, epoch=FIRST_EPOCH, validators=genesis_validators(genesis)
-        )
-    except (DecodeError, PeerFault) as error:
-        raise UserError(f"the node's proof is wrong ({error}); do not believe this node") from None
-    if receipt_id(receipt) != transaction:
-        raise UserError("the node's proof is of another transaction; do not believe this node")
-    return _shown(bundle.final.header, given)
+    head, receipt, named = _verify(url, proof, ReceiptOf(receipt=transaction), trust)
+    if receipt is None:
+        raise UserError(f"the node's proof shows that there is no such receipt in that block; {LIAR}")
+    return _shown(head, named)
 
 
-def verify_state(report: StateReport, key: Hash, given: Path | None) -> str:
-    """Check a leaf of the relay state; says what was shown. Raises UserError."""
-    bundle = check_bundle(report, given)
-    if bundle.leaf.key != key or bundle.leaf.value != report.value:
-        raise UserError("the node's proof is of another key or value; do not believe this node")
-    return _shown(bundle.header, given)
+def _verify(
+    url: str, proof: bytes, question: Question, options: TrustOptions
+) -> tuple[TrustedState, bytes | None, str]:
+    trust = options.resolve()
+    bundle = ask(url, lambda client: fetch_bundle(client, trust, question, proof))
+    return *check_bundle(bundle, question, trust), trust.named
 
 
-def _shown(header: Header, given: Path | None) -> str:
+def _shown(head: TrustedState, named: str) -> str:
     return (
-        f"good: under final header {header.height} at view {header.view}, "
-        f"checked against {given or 'the genesis of the devnet'}"
+        f"good: under final header {head.height} of epoch {head.header.epoch} at view {head.header.view}, "
+        f"checked against {named}"
     )
-
-
-def verify_guest_state(
-    report: StateReport,
-    leaf_key: Hash,
-    raw_key: bytes,
-    given: Path | None,
-    *,
-    kind: type[HeadRecord | InstanceRecord],
-) -> str:
-    """Check a key of a chain's or an instance's own tree, whose root is in the leaf at `leaf_key`.
-
-    `kind` is that leaf's record. Raises UserError.
-    """
-    bundle = check_bundle(report, given)
-    inner = bundle.inner
-    if bundle.leaf.key != leaf_key or bundle.leaf.value is None or inner is None:
-        raise UserError("the node's proof does not lead to that chain or instance; do not believe this node")
-    try:
-        root = _guest_root(bundle.leaf.value, kind)
-    except DecodeError as error:
-        raise UserError(
-            f"the node's proof holds no such record ({error}); do not believe this node"
-        ) from None
-    if inner.key != guest_key(raw_key) or inner.value != report.value or not inner.holds_under(root):
-        raise UserError("the node's proof is of another key or value; do not believe this node")
-    return _shown(bundle.header, given)
-
-
-def _guest_root(leaf: bytes, kind: type[HeadRecord | InstanceRecord]) -> Hash:
-    record = decode(kind, leaf, limit=MAX_RECORD_BYTES)
-    return record.state_root if isinstance(record, HeadRecord) else record.root

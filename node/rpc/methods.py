@@ -11,7 +11,7 @@ from typing import Any, Final
 import trio
 
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import ChainId, Hash, Height, ModuleId, PublicKey
+from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey
 from node.api import NodeApi
 from node.rpc.json_form import to_json
 from node.rpc.jsonrpc import JsonText, Methods, dump
@@ -127,6 +127,25 @@ async def evidence(context: Context) -> Any:
 async def submit_evidence(context: Context, *, evidence: HexBytes) -> Any:
     """Have evidence kept, flooded and included."""
     return to_json(context.api.submit_evidence(evidence))
+
+
+@METHODS.method
+async def light_head(context: Context, *, height: HeightNumber | None = None) -> Any:
+    """A final block with its finality proof."""
+    wanted = None if height is None else Height(height)
+    return {"proof": context.api.light_head(wanted).hex()}
+
+
+@METHODS.method
+async def light_start(context: Context, *, height: HeightNumber) -> Any:
+    """A final block with the validator set of its epoch."""
+    return {"start": context.api.light_start(Height(height)).hex()}
+
+
+@METHODS.method
+async def light_hops(context: Context, *, epoch: HeightNumber) -> Any:
+    """The ends of `epoch` and later ones, with the sets that follow."""
+    return {"hops": context.api.light_hops(Epoch(epoch)).hex()}
 
 
 @METHODS.method

@@ -6,24 +6,11 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from consensus.light.leaves import (
-    LAST_BLOCK_KEY,
-    head_key,
-    instance_key,
-)
+from consensus.light.answers import leaf_of
+from consensus.light.proofs import MAX_NAMESPACE_BYTES, RelayKey
 from consensus.primitives.errors import UserError
-from consensus.primitives.guest import MAX_KEY_BYTES, InstanceEndpoint
-from consensus.primitives.ids import ChainId, Hash, ModuleId, PublicKey
-from consensus.primitives.tree import tree_key
-from consensus.relay.ledger import (
-    PARAMETERS_KEY,
-    SUPPLY_KEY,
-    account_key,
-)
-from consensus.relay.registry import (
-    chain_key,
-    module_key,
-)
+from consensus.primitives.guest import MAX_KEY_BYTES
+from consensus.primitives.ids import Hash
 from node.api import Stage
 
 MAX_WAIT_MS: Final = 120_000
@@ -84,45 +71,45 @@ WaitMilliseconds = Annotated[int, Field(ge=0, le=MAX_WAIT_MS)]
 PageSize = Annotated[int, Field(ge=1, le=10_000)]
 
 _PATHS: Final = (
-    "account/KEY, chain/ID, head/ID, module/HASH, instance/HASH/CHAIN, last-block, parameters, supply, "
-    "or NAMESPACE:HEX for any key of the tree"
+    "account/KEY, chain/ID, head/ID, module/HASH, instance/HASH/CHAIN, epoch-set/EPOCH, last-block, "
+    "parameters, supply, or NAMESPACE:HEX for any key of the tree"
 )
 
 
-def state_key(path: str) -> Hash:
-    """The tree key that a readable path names, such as `account/<hex>` or `head/1`. Raises UserError."""
+def relay_key(path: str) -> RelayKey:
+    """The leaf that a readable path names, such as `account/<hex>` or `head/1`. Raises UserError."""
     kind, *rest = path.split("/")
     try:
         match kind, rest:
-            case "account", [key]:
-                return account_key(PublicKey(_hex32(key)))
-            case "chain", [number]:
-                return chain_key(_number(number))
-            case "head", [number]:
-                return head_key(_number(number))
-            case "module", [module]:
-                return module_key(ModuleId(_hex32(module)))
+            case "account" | "module", [key]:
+                return RelayKey(namespace=kind.encode(), key=_hex32(key))
+            case "chain" | "head", [number]:
+                return RelayKey(namespace=kind.encode(), key=_number(number).to_bytes(4, "big"))
             case "instance", [module, number]:
-                endpoint = InstanceEndpoint(module=ModuleId(_hex32(module)), chain=ChainId(_number(number)))
-                return instance_key(endpoint)
-            case "last-block", []:
-                return LAST_BLOCK_KEY
-            case "parameters", []:
-                return PARAMETERS_KEY
-            case "supply", []:
-                return SUPPLY_KEY
+                return RelayKey(
+                    namespace=b"instance", key=_hex32(module) + _number(number).to_bytes(4, "big")
+                )
+            case "epoch-set", [number]:
+                return RelayKey(namespace=b"epoch-set", key=_number(number).to_bytes(8, "big"))
+            case "last-block" | "parameters" | "supply", []:
+                return RelayKey(namespace=b"relay", key=kind.encode())
     except ValueError as error:
         raise UserError(f"path {path!r}: a part of it {error}") from None
     namespace, colon, raw = path.partition(":")
-    if colon and namespace:
+    if colon and 0 < len(namespace.encode()) <= MAX_NAMESPACE_BYTES:
         try:
-            return tree_key(namespace.encode(), _hex(raw))
+            return RelayKey(namespace=namespace.encode(), key=_raw_key(raw))
         except ValueError as error:
             raise UserError(f"path {path!r}: what follows the colon {error}") from None
     raise UserError(f"path {path!r} is unknown; write {_PATHS}")
 
 
+def state_key(path: str) -> Hash:
+    """The tree key that a readable path names. Raises UserError."""
+    return leaf_of(relay_key(path))
+
+
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) >= 2**32:
-        raise ValueError("must be a chain number")
+        raise ValueError("must be a number")
     return int(text)

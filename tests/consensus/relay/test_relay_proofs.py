@@ -1,4 +1,4 @@
-"""Receipts under a final header, and other reads that prove themselves."""
+"""Receipts, accounts and guests' keys under a final header, from the state that blocks really lead to."""
 
 from dataclasses import replace
 
@@ -15,37 +15,41 @@ from consensus.agreement.messages import (
     genesis_header,
     sign_bytes,
 )
-from consensus.light.leaves import (
-    instance_key,
+from consensus.light.answers import leaf_of, subtree_root
+from consensus.light.client import Checkpoint, LightParameters, verify_light_proof
+from consensus.light.proofs import (
+    Answer,
+    FinalHead,
+    InstanceKey,
+    LightProof,
+    ProvenAnswer,
+    ReceiptOf,
+    RelayKey,
+    Start,
 )
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import ZERO_HASH, Epoch, Height, View
-from consensus.relay.ledger import account_key
-from consensus.relay.proofs import (
-    FinalState,
-    decode_receipt_proof,
-    encode_receipt_proof,
-    prove_receipt,
-    verify_receipt_proof,
-)
+from consensus.relay.receipts import decode_receipt, receipt_id
 from consensus.relay.transactions import CallEnclave, Transfer
 from consensus.relay.views import prove_guest_key
+from node.proofs import prove_receipt
+
+NOW_MS = 2_000
 
 
-def finalise(network: Network, height: int) -> FinalState:
-    """A header of `height` that carries the network's state, made final by three of four validators."""
-    header = replace(
-        genesis_header(
-            chain_id_hash=network.hash,
-            epoch=Epoch(1),
-            time_ms=1_000,
-            validators_hash=network.validators.validators_hash,
-        ),
-        height=Height(height),
-        view=View(height),
-        state_root=network.root,
+def genesis(network: Network):
+    return genesis_header(
+        chain_id_hash=network.hash,
+        epoch=Epoch(1),
+        time_ms=1_000,
+        validators_hash=network.validators.validators_hash,
     )
+
+
+def finalise(network: Network, height: int) -> FinalHead:
+    """A header of `height` that carries the network's state, made final by three of four validators."""
+    header = replace(genesis(network), height=Height(height), view=View(height), state_root=network.root)
     name = block_hash(header)
     message = sign_bytes(network.hash, Kind.FINALIZE, 1, height, name, ZERO_HASH)
     group = pack_group(
@@ -60,12 +64,24 @@ def finalise(network: Network, height: int) -> FinalState:
         fault=None,
         leader_sigs=(),
     )
-    return FinalState(header=header, finality=FinalityProof(path=(), certificate=certificate))
+    return FinalHead(header=header, finality=FinalityProof(path=(), certificate=certificate))
 
 
-def check(network: Network, proof, epoch: int = 1):
-    return verify_receipt_proof(
-        proof, chain_id_hash=network.hash, epoch=Epoch(epoch), validators=network.validators
+def shown(network: Network, answer: Answer, head: FinalHead, question=None):
+    """What a client that trusts genesis alone is shown."""
+    start = Start(header=genesis(network), validators=network.validators.record)
+    bundle = LightProof(
+        chain=network.hash, start=start, hops=(), proven=ProvenAnswer(head=head, answer=answer)
+    )
+    checkpoint = Checkpoint(height=Height(0), hash=block_hash(start.header))
+    parameters = LightParameters(chain=network.hash, trusting_ms=10_000, unbonding_ms=20_000)
+    return verify_light_proof(bundle, question or answer.question, checkpoint, parameters, NOW_MS)[1]
+
+
+def receipt_answer(network: Network, receipt, receipts) -> Answer:
+    question = ReceiptOf(receipt=receipt_id(receipt))
+    return Answer(
+        question=question, leaf=network.view.prove(leaf_of(question)), inner=prove_receipt(receipt, receipts)
     )
 
 
@@ -73,45 +89,46 @@ def test_every_receipt_is_provable_under_the_next_final_header() -> None:
     network = Network()
     raws = [network.raw(user, Transfer(to=USERS[0].public, amount=7)) for user in USERS]
     result = network.block(raws)
-    final = finalise(network, 2)
+    head = finalise(network, 2)
     for receipt in result.receipts:
-        proof = prove_receipt(receipt, result.receipts, network.view, final)
-        assert check(network, decode_receipt_proof(encode_receipt_proof(proof))) == receipt
+        value = shown(network, receipt_answer(network, receipt, result.receipts), head)
+        assert decode_receipt(value) == receipt
 
 
-def test_a_proof_that_was_tampered_with_fails() -> None:
+def test_an_answer_that_was_tampered_with_fails() -> None:
     network = Network()
     result = network.block([network.raw(user, Transfer(to=USERS[0].public, amount=7)) for user in USERS[:2]])
-    final = finalise(network, 2)
-    one, two = (prove_receipt(each, result.receipts, network.view, final) for each in result.receipts)
-    other_state = replace(one, final=replace(final, header=replace(final.header, state_root=ZERO_HASH)))
-    for proof, reason in (
-        (replace(one, receipt=two.receipt), "not among"),
-        (replace(one, receipt=b"\x00"), "something else"),
-        (replace(one, last_block=replace(one.last_block, value=b"")), "last-block leaf"),
-        (other_state, "another block"),
+    head = finalise(network, 2)
+    one, two = (receipt_answer(network, each, result.receipts) for each in result.receipts)
+    other_state = replace(head, header=replace(head.header, state_root=ZERO_HASH))
+    for answer, where, reason in (
+        (replace(one, inner=two.inner), head, "not under the root"),
+        (replace(one, inner=replace(one.inner, value=b"\x00")), head, "not under the root"),
+        (replace(one, inner=replace(one.inner, value=None)), head, "not under the root"),
+        (replace(one, inner=None), head, "ends above"),
+        (replace(one, leaf=replace(one.leaf, value=b"")), head, "not under the header's state root"),
+        (one, other_state, "another block"),
+        (two, head, "another question"),
     ):
         with pytest.raises(PeerFault, match=reason):
-            check(network, proof)
-    with pytest.raises(PeerFault):
-        check(network, one, epoch=2)
-    with pytest.raises(ValueError, match="does not carry"):
-        prove_receipt(result.receipts[0], result.receipts, network.view, other_state.final)
+            shown(network, answer, where, one.question)
 
 
 def test_accounts_and_instance_keys_are_provable() -> None:
     network = Network()
     own = InstanceEndpoint(module=BANK_ID, chain=1)
     network.block([network.raw(USERS[0], CallEnclave(instance=own, input=b"Sa=b", fuel_limit=5_000))])
-    account = network.view.prove(account_key(USERS[0].public))
-    assert account.holds_under(network.root)
-    assert not replace(account, value=None).holds_under(network.root)
-    leaf = network.view.prove(instance_key(own))
-    assert leaf.holds_under(network.root)
-    root = network.view.instance(own).root
-    inner = prove_guest_key(network.store, root, b"a")
-    assert inner.value == b"b"
-    assert inner.holds_under(root)
-    absent = prove_guest_key(network.store, root, b"zz")
-    assert absent.value is None
-    assert absent.holds_under(root)
+    head = finalise(network, 2)
+    for name, present in ((USERS[0].public, True), (b"nobody" * 5 + b"!!", False)):
+        question = RelayKey(namespace=b"account", key=name)
+        leaf = network.view.prove(leaf_of(question))
+        assert (leaf.value is not None) == present
+        assert shown(network, Answer(question=question, leaf=leaf, inner=None), head) == leaf.value
+        wrong = replace(leaf, value=None if present else b"rich")
+        with pytest.raises(PeerFault, match="not under the header's state root"):
+            shown(network, Answer(question=question, leaf=wrong, inner=None), head)
+    for key, value in ((b"a", b"b"), (b"zz", None)):
+        question = InstanceKey(module=own.module, chain=own.chain, key=key)
+        leaf = network.view.prove(leaf_of(question))
+        inner = prove_guest_key(network.store, subtree_root(question, leaf.value), key)
+        assert shown(network, Answer(question=question, leaf=leaf, inner=inner), head) == value
