@@ -91,7 +91,7 @@ class Arriving:
     def begin(self, target: Snapshot, boundaries: Iterable[EpochHop] = ()) -> None:
         """Fetch this state; what is here of another one is dropped.
 
-        `boundaries`: the ends of the epochs before it. Others will ask for them, and the node starts from one.
+        `boundaries`: the ends of the epochs before it; others will ask for them, the node starts from one.
         """
         if self._meta(b"target") is not None:
             self.store.close()

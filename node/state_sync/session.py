@@ -1,0 +1,295 @@
+"""One fetch of a state, from its beginning or from where a kill left it, until it can be started from.
+
+The node proper does not run meanwhile: it has nothing to execute on. A session has links of its own to the
+same peers, on which it says nothing but requests; what peers say about agreement is passed over.
+
+    choose   hear what peers offer; take the newest height that most of them serve; prove it
+    fetch    ask for pieces, verify them in a thread, make them durable in lots
+    settle   the new store takes the old one's place
+
+When nobody serves the height any more, another one is chosen and what was fetched is dropped.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from consensus.light.client import Checkpoint
+from consensus.primitives.errors import DecodeError, PeerFault
+from consensus.primitives.ids import Height
+from consensus.primitives.tree import Piece, read_piece
+from consensus.relay.genesis import Genesis
+from net.identity import PeerId
+from net.lanes import Lane
+from net.transport import Address, Transport
+from node.state_sync.arriving import Arriving, TreeRange, settle
+from node.state_sync.fetching import Fetching
+from node.state_sync.messages import (
+    MAX_PIECE_BYTES,
+    Answer,
+    GetOffer,
+    Offer,
+    PieceFound,
+    PieceGone,
+    Request,
+    Snapshot,
+    decode_sync_message,
+    encode_sync_message,
+)
+from node.state_sync.proving import Prover
+from node.state_sync.trust import Trust
+
+ANSWERS: Final = 64  # received and not yet looked at; beyond, peers are not read
+LOOK_S: Final = 0.25
+ASK_OFFERS_S: Final = 2.0
+NO_SOURCE_S: Final = 6.0  # without a peer that serves the height, until another one is chosen
+TELL_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """What a session needs to reach its peers; as the node itself would."""
+
+    identity_seed: bytes
+    listen: Address | None
+    peers: Mapping[PeerId, Address]
+    authorised: Callable[[PeerId], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a session did."""
+
+    height: Height
+    pieces: int
+    bytes: int
+    seconds: float
+
+
+class Session:
+    """Fetches one state into a data directory. Built once, `run` once."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        *,
+        data: Path,
+        arriving: Arriving,
+        trust: Trust,
+        checkpoint: Checkpoint | None,
+        links: Links,
+        log: FilteringBoundLogger,
+    ) -> None:
+        """`checkpoint`: the operator's block, if that is what `trust` waits for."""
+        self._data = data
+        self._arriving = arriving
+        self._trust = trust
+        self._checkpoint = checkpoint
+        self._log = log
+        self._offers: dict[PeerId, Offer] = {}
+        self._put, self._answers = trio.open_memory_channel[tuple[PeerId, Answer]](ANSWERS)
+        self._fetching: Fetching | None = None
+        self._pieces = 0
+        self._bytes = 0
+        self._prover = Prover(trust, checkpoint, self._send)
+        self._transport = Transport(
+            identity_seed=links.identity_seed,
+            network_id=genesis.hash,
+            listen=links.listen,
+            peers=links.peers,
+            authorised=links.authorised,
+            receive=self._receive,
+            on_peer_up=lambda peer: self._send(peer, GetOffer()),
+            on_peer_down=self._down,
+            log=log,
+        )
+
+    # --- links
+
+    async def _receive(self, peer: PeerId, lane: Lane, frame: bytes) -> None:
+        if lane is not Lane.BULK:
+            return
+        try:
+            message = decode_sync_message(frame)
+        except DecodeError as error:
+            self._transport.ban(peer, str(error))
+            return
+        if isinstance(message, Answer) and not self._prover.take(peer, message):
+            await self._put.send((peer, message))
+
+    def _send(self, peer: PeerId, request: Request) -> None:
+        self._transport.send(peer, Lane.BULK, encode_sync_message(request))
+
+    def _down(self, peer: PeerId, reason: str) -> None:
+        self._offers.pop(peer, None)
+        if self._fetching is not None:
+            self._fetching.lost(peer)
+
+    # --- life
+
+    async def run(self) -> Fetched:
+        """Fetch until the state is whole and in its place.
+
+        Raises UserError if nothing that is trusted leads to what peers have, LocalFault.
+        """
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._run_transport)
+            await trio.to_thread.run_sync(self._arriving.advance)  # a kill may have come just before
+            while not self._arriving.whole:
+                target = self._arriving.target
+                if target is None or not await self._fetch(target):
+                    await self._choose()
+            nursery.cancel_scope.cancel()
+        target = self._arriving.target
+        if target is None:
+            raise RuntimeError("a whole state that nobody asked for")
+        await trio.to_thread.run_sync(settle, self._data, self._arriving)
+        return Fetched(
+            height=target.header.height,
+            pieces=self._pieces,
+            bytes=self._bytes,
+            seconds=trio.current_time() - began,
+        )
+
+    async def _run_transport(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await self._transport.run(task_status=task_status)
+
+    # --- choosing
+
+    async def _choose(self) -> None:
+        """Settle on a snapshot that is proven to be final."""
+        while True:
+            for peer in self._transport.connected():
+                self._send(peer, GetOffer())
+            with trio.move_on_after(ASK_OFFERS_S):
+                while True:
+                    self._note_offer(*await self._answers.receive())
+            for peer, height in self._candidates():
+                try:
+                    snapshot = await self._prover.proven(peer, height)
+                except PeerFault as fault:
+                    self._transport.ban(peer, str(fault))
+                    continue
+                if snapshot is not None:
+                    await trio.to_thread.run_sync(self._arriving.begin, snapshot, self._trust.hops)
+                    self._log.info("state_sync.begun", height=height, peers=len(self._offers))
+                    return
+
+    def _note_offer(self, peer: PeerId, answer: Answer) -> None:
+        if isinstance(answer, Offer):
+            self._offers[peer] = answer
+
+    def _candidates(self) -> list[tuple[PeerId, Height]]:
+        """Heights worth having, those that most peers serve first, then the newest; with whom to ask."""
+        served = Counter(height for offer in self._offers.values() for height in offer.snapshots)
+        known = self._trust.height if self._checkpoint is None else self._checkpoint.height
+        heights = sorted((height for height in served if height > known), reverse=True)
+        heights.sort(key=lambda height: min(served[height], 2), reverse=True)
+        return [
+            (peer, height)
+            for height in heights
+            for peer, offer in sorted(self._offers.items())
+            if height in offer.snapshots
+        ]
+
+    # --- fetching
+
+    async def _fetch(self, target: Snapshot) -> bool:
+        """Fetch until the state is whole, or nobody serves it any more: then False."""
+        height = target.header.height
+        ranges = await trio.to_thread.run_sync(self._arriving.missing)
+        fetching = self._fetching = Fetching(height, ranges)
+        for peer, offer in self._offers.items():
+            if height in offer.snapshots:
+                fetching.serves(peer)
+        last_source = ask_offers = tell = trio.current_time()
+        while not self._arriving.whole:
+            now = trio.current_time()
+            if fetching.peers:
+                last_source = now
+            elif now - last_source > NO_SOURCE_S:
+                self._log.warning("state_sync.source_lost", height=height, outstanding=fetching.outstanding)
+                return False
+            if now >= ask_offers:
+                ask_offers = now + ASK_OFFERS_S
+                for peer in self._transport.connected():
+                    self._send(peer, GetOffer())
+            if now >= tell:
+                tell = now + TELL_S
+                self._log.info(
+                    "state_sync.progress",
+                    height=height,
+                    pieces=self._pieces,
+                    bytes=self._bytes,
+                    outstanding=fetching.outstanding,
+                    peers=fetching.peers,
+                )
+            for peer, request in fetching.requests(now):
+                self._send(peer, request)
+            await self._take_in(fetching, await self._waiting())
+        return True
+
+    async def _waiting(self) -> list[tuple[PeerId, Answer]]:
+        """What has come in, waiting a moment for the first."""
+        received: list[tuple[PeerId, Answer]] = []
+        with trio.move_on_after(LOOK_S):
+            received.append(await self._answers.receive())
+        while received:
+            try:
+                received.append(self._answers.receive_nowait())
+            except trio.WouldBlock:
+                break
+        return received
+
+    async def _take_in(self, fetching: Fetching, received: list[tuple[PeerId, Answer]]) -> None:
+        pieces: list[tuple[PeerId, TreeRange, bytes]] = []
+        for peer, answer in received:
+            match answer:
+                case Offer():
+                    self._offers[peer] = answer
+                    if fetching.height in answer.snapshots:
+                        fetching.serves(peer)
+                    else:
+                        fetching.lost(peer)
+                case PieceGone():
+                    fetching.gone(peer, answer)
+                case PieceFound():
+                    wanted = fetching.found(peer, answer)
+                    if wanted is not None:
+                        pieces.append((peer, wanted, answer.piece))
+                case _:
+                    pass  # late: nobody waits for it any more
+        if not pieces:
+            return
+        for peer, request in fetching.requests(trio.current_time()):
+            self._send(peer, request)  # peers work while this node verifies
+        good, bad = await trio.to_thread.run_sync(_verify_all, pieces)
+        for peer, wanted, reason in bad:
+            self._log.warning("state_sync.piece_refused", peer=peer.hex()[:16], reason=reason)
+            fetching.refused(peer, wanted)
+            self._transport.ban(peer, reason)
+        fetching.add(await trio.to_thread.run_sync(self._arriving.accept, good))
+        self._pieces += len(good)
+        self._bytes += sum(len(raw) for _, _, raw in pieces)
+
+
+def _verify_all(
+    pieces: list[tuple[PeerId, TreeRange, bytes]],
+) -> tuple[list[tuple[TreeRange, Piece]], list[tuple[PeerId, TreeRange, str]]]:
+    """Those that check against their root, and those that do not, with whom to blame and why."""
+    good: list[tuple[TreeRange, Piece]] = []
+    bad: list[tuple[PeerId, TreeRange, str]] = []
+    for peer, wanted, raw in pieces:
+        try:
+            piece = read_piece(raw, wanted.root, wanted.first, wanted.last, MAX_PIECE_BYTES)
+        except DecodeError as error:
+            bad.append((peer, wanted, f"a bad piece of a state: {error}"))
+        else:
+            good.append((wanted, piece))
+    return good, bad
