@@ -159,6 +159,26 @@ def memory(output: Output, validators: int, early: int, late: int) -> None:
     _report(output, lambda: run(validators, early, late))
 
 
+@bench.command(epilog=example("phalanx bench scale --largest 200 --json"))
+@click.option(
+    "--largest",
+    type=click.IntRange(4, 200),
+    default=100,
+    show_default=True,
+    help="Leave out networks with more validators; 200 takes some minutes.",
+)
+@json_option
+@pass_output
+def scale(output: Output, largest: int) -> None:
+    """Finality over ten regions, simulated with the real engine: latency, messages and bytes by size."""
+    from bench.scale import report_table, run
+
+    report = run(largest)
+    output.result(report, report_table(report))
+    if not report["within_tolerance"]:
+        raise LocalFault("latency differs from CONSENSUS.md section 22 by more than 15 %: see the table")
+
+
 @click.group()
 def chaos() -> None:
     """Break a network on purpose and check that its promises hold."""
