@@ -8,7 +8,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from consensus.primitives.crypto import is_valid_public_key
@@ -19,6 +27,7 @@ from node.api import Role
 CONFIG_FILE: Final = "config.toml"
 DEFAULT_P2P_PORT: Final = 7700
 DEFAULT_RPC_PORT: Final = 7800
+MIN_RETENTION_BLOCKS: Final = 1_024
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024  # 200 peers take some 30 KiB
 
 
@@ -109,11 +118,32 @@ def _parse_path(raw: object) -> Path:
     return Path(raw)
 
 
+class CheckpointSetting(NamedTuple):
+    """A block that the operator checked by other means, as `HEIGHT:HASH` in text."""
+
+    height: int
+    hash: bytes
+
+
+def _parse_checkpoint(raw: object) -> CheckpointSetting | None:
+    if raw is None or isinstance(raw, CheckpointSetting):
+        return raw
+    height, colon, digits = raw.partition(":") if isinstance(raw, str) else ("", "", "")
+    if not (colon and height.isascii() and height.isdigit() and len(digits) == 64 and _is_hex(digits)):
+        raise ValueError('write it as "HEIGHT:HASH", the hash as 64 hex digits')
+    return CheckpointSetting(int(height), bytes.fromhex(digits))
+
+
+def _is_hex(digits: str) -> bool:
+    return all(each in "0123456789abcdefABCDEF" for each in digits)
+
+
 AddressField = Annotated[Address, _as_problem(parse_address)]
 ListenField = Annotated[Address | None, _as_problem(_parse_listen)]
 PublicKeyField = Annotated[bytes, _as_problem(parse_public_key)]
 RoleField = Annotated[Role, _as_problem(_parse_role)]
 PathField = Annotated[Path, _as_problem(_parse_path)]
+CheckpointField = Annotated[CheckpointSetting | None, _as_problem(_parse_checkpoint)]
 
 
 class _Section(BaseModel):
@@ -142,6 +172,11 @@ class NetworkConfig(_Section):
     listen: ListenField = Address("0.0.0.0", DEFAULT_P2P_PORT)  # "off": only dials
     advertise: AddressField | None = None  # what other operators put into their `peers`; None: as `listen`
     peers: tuple[PeerConfig, ...] = ()
+
+    @property
+    def identities(self) -> frozenset[bytes]:
+        """Of the peers."""
+        return frozenset(each.identity for each in self.peers)
 
     @model_validator(mode="before")
     @classmethod
@@ -179,7 +214,7 @@ class JournalConfig(_Section):
 class ConsensusConfig(_Section):
     """Local policies that never affect safety (CONSENSUS.md sections 11 and 13.4)."""
 
-    amnesia: Literal["probe", "refuse"] = "refuse"
+    amnesia: Literal["next_epoch", "probe", "refuse"] = "next_epoch"
     timers: Literal["lan", "wan"] = "lan"
 
 
@@ -210,9 +245,32 @@ class MempoolConfig(_Section):
 
 
 class RetentionConfig(_Section):
-    """How much history is kept, in relay blocks; blocks, proofs and receipts themselves are never dropped."""
+    """How much history is kept, in relay blocks; and how often a state is kept for peers to fetch.
+
+    The ends of epochs, with their proofs, are never dropped.
+    """
 
     states: Annotated[int, Field(ge=0)] = 256  # versions of the state; 0 keeps all
+    blocks: Annotated[int, Field(ge=0)] = 0  # blocks with proofs and receipts; 0 keeps all
+    snapshot_seconds: Annotated[int, Field(ge=0, le=86_400)] = 60  # of block time; 0 serves no states
+
+    @field_validator("blocks")
+    @classmethod
+    def _peers_can_catch_up(cls, blocks: int) -> int:
+        if 0 < blocks < MIN_RETENTION_BLOCKS:
+            raise _problem(
+                f"{blocks} is too few: a peer that restarts needs the blocks since, and evidence the epochs"
+                f" before; keep at least {MIN_RETENTION_BLOCKS}, or 0 for all"
+            )
+        return blocks
+
+
+class SyncConfig(_Section):
+    """How a node that is behind catches up: by executing every block, or by fetching a recent state."""
+
+    mode: Literal["auto", "blocks", "state"] = "auto"
+    threshold: Annotated[int, Field(ge=64, le=10**12)] = 10_000  # blocks behind, above which auto fetches
+    trusted: CheckpointField = None
 
 
 class WorkerConfig(_Section):
@@ -236,6 +294,7 @@ class NodeConfig(_Section):
     collator: CollatorConfig | None = None
     mempool: MempoolConfig = MempoolConfig()
     retention: RetentionConfig = RetentionConfig()
+    sync: SyncConfig = SyncConfig()
     workers: WorkerConfig = WorkerConfig()
 
     @model_validator(mode="after")

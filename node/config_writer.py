@@ -22,7 +22,7 @@ class Settings:
     advertise: Address | None = None
     rpc_listen: Address | None
     journal_sync: str = "fsync"
-    amnesia: str = "refuse"
+    amnesia: str = "next_epoch"
     timers: str = "lan"
     log_format: str = "console"
     log_level: str = "info"
@@ -54,7 +54,7 @@ max_subscribers = 64
 sync = {journal_sync}  # fsync: durable before a signature leaves | os: survives kill -9, not a power cut
 
 [consensus]
-amnesia = {amnesia}  # journal lost: refuse to start | probe: ask the others from where it may vote
+amnesia = {amnesia}  # journal lost: sign again with a fresh key (next_epoch), ask the others (probe), or refuse to start
 timers = {timers}  # lan | wan: where round trips exceed some 20 ms
 
 [log]
@@ -67,7 +67,14 @@ max_bytes = 67108864
 max_per_account = 10000
 
 [retention]
-states = 256  # newest relay states that stay readable; 0 keeps all. Blocks and receipts are always kept
+states = 256           # newest relay states that stay readable; 0 keeps all
+blocks = 0             # newest blocks and receipts that are kept; 0 keeps all
+snapshot_seconds = 60  # how often, in block time, a state is kept for peers to fetch; 0 for never
+
+[sync]
+mode = "auto"      # far behind: auto fetches a recent state, blocks executes every block, state fetches
+threshold = 10000  # blocks behind, above which auto fetches a state
+# trusted = "HEIGHT:HASH"  # a block you checked yourself, if this node's own is past the trusting period
 
 [workers]
 guests = 1  # processes that run Wasm; each is disposable
