@@ -94,6 +94,8 @@ class Parameters:
             raise ValueError("epoch_blocks is at least 2: the last block but one elects the next set")
         if self.max_validators > MAX_SET:
             raise ValueError(f"max_validators is at most {MAX_SET}")
+        if self.min_stake >> 64:
+            raise ValueError("min_stake is below 2^64, as every stake")
         if self.trusting_ms >= self.unbonding_ms:
             raise ValueError(
                 "trusting_ms must be below unbonding_ms: whom a light client believes must still have stake"

@@ -4,32 +4,16 @@ import pytest
 from backing_world import Validators
 from candidate_fakes import Collator
 from relay_fakes import OPERATORS, USERS, VALIDATORS, Network, key, make_genesis
+from staking_world import bond, rotation
 
 from consensus.agreement.events import StatementSigned
 from consensus.agreement.statements import Verdict
 from consensus.candidates.backing_events import PeerConnected
 from consensus.candidates.lifecycle import Stage
 from consensus.candidates.receipts import statement_of
-from consensus.relay.staking import possession_bytes
-from consensus.relay.transactions import Bond, RotateKey, Unbond
+from consensus.relay.transactions import Unbond
 
 EPOCH_BLOCKS = 6
-
-
-def bond(network: Network, name: str, amount: int = 1) -> Bond:
-    """A bond of the account of user 0, with the keys of `name`."""
-    message = possession_bytes(network.hash, USERS[0].public)
-    consensus, identity = key(name), key(f"{name} identity")
-    network.keys[consensus.public] = consensus
-    return Bond(
-        name=name,
-        consensus_key=consensus.public,
-        identity_key=identity.public,
-        address="",
-        amount=amount,
-        consensus_proof=consensus.sign(message),
-        identity_proof=identity.sign(message),
-    )
 
 
 def network_at(height: int) -> Network:
@@ -81,7 +65,7 @@ def test_what_was_approved_before_the_boundary_is_attested_anew_and_enacted_afte
 def test_the_next_set_decides_without_those_who_left_it() -> None:
     """Validator 0 leaves and a joiner without a machine comes: the three others sign."""
     network = network_at(0)
-    network.block([network.raw(USERS[0], bond(network, "joiner"))])
+    network.block([network.raw(USERS[0], bond(network, USERS[0], "joiner"))])
     network.block([network.raw(OPERATORS[0], Unbond(amount=1))])
     collator = Collator(network)
     header = collator.offer([b"x"])
@@ -89,7 +73,10 @@ def test_the_next_set_decides_without_those_who_left_it() -> None:
     world.offer(header, collator.povs[header.hash])
     world.run()
     cross(network, world)
-    assert network.validators.keys == (*(each.public for each in VALIDATORS[1:]), key("joiner").public)
+    assert network.validators.keys == (
+        *(each.public for each in VALIDATORS[1:]),
+        key("joiner consensus").public,
+    )
     world.begin_epoch()
     world.run()
     for machine in world.machines:
@@ -100,16 +87,14 @@ def test_the_next_set_decides_without_those_who_left_it() -> None:
 
 def test_a_key_that_was_rotated_away_attests_nothing_in_the_next_epoch() -> None:
     network = network_at(1)
-    fresh = key("fresh")
-    proof = fresh.sign(possession_bytes(network.hash, OPERATORS[1].public))
-    network.block([network.raw(OPERATORS[1], RotateKey(consensus_key=fresh.public, proof=proof))])
+    network.block([network.raw(OPERATORS[1], rotation(network, OPERATORS[1], "fresh"))])
     collator = Collator(network)
     header = collator.offer([b"x"])
     world = Validators(network)
     world.offer(header, collator.povs[header.hash])
     world.run()
     cross(network, world)
-    assert network.validators.keys[1] == fresh.public
+    assert network.validators.keys[1] == key("fresh consensus").public
     world.begin_epoch()  # machine 1 was not told of its new key: it falls silent
     world.run()
     (inclusion,) = world.machines[0].includable(network.view, 16)

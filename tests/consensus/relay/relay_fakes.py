@@ -138,8 +138,9 @@ def run_chain(call: GuestCall, read: ReadState) -> GuestOutcome:
     )
 
 
-def make_genesis(**parameters: object) -> Genesis:
-    """Six users with money, four validators, the scripted enclave, and one chain that opted in to it."""
+def make_genesis(*, stake: int = 1, **parameters: object) -> Genesis:
+    """Six users with money, four validators of one `stake`, the scripted enclave, and one chain that opted in
+    to it."""
     return Genesis(
         network="test",
         time_ms=1_000,
@@ -150,7 +151,7 @@ def make_genesis(**parameters: object) -> Genesis:
                 consensus_key=each.public,
                 identity_key=key(f"identity {index}").public,
                 account=OPERATORS[index].public,
-                stake=1,
+                stake=stake,
             )
             for index, each in enumerate(VALIDATORS)
         ),

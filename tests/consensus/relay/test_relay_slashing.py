@@ -1,0 +1,304 @@
+"""Evidence in blocks: what convicts, what is void, what makes the block invalid."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from relay_fakes import ALL_ACCOUNTS, OPERATORS, USERS, VALIDATORS, Network, total_supply
+from staking_world import (
+    BLOCK_A,
+    BLOCK_B,
+    CONTRADICTION,
+    DOUBLE,
+    accounts,
+    bond,
+    code,
+    evidence,
+    quick,
+    rotation,
+    to_epoch,
+)
+
+from consensus.agreement.evidence import Evidence, Offence
+from consensus.agreement.messages import Kind
+from consensus.primitives import crypto
+from consensus.primitives.codec import decode, encode
+from consensus.primitives.errors import InvalidBlock
+from consensus.primitives.ids import ZERO_HASH, Epoch
+from consensus.relay.blocks import MAX_BLOCK_EVIDENCE, Payload, check_payload, encode_payload
+from consensus.relay.genesis import issuance
+from consensus.relay.receipts import Code
+from consensus.relay.slashing import DOUBLE_SIGNING, evidence_hash, judge_evidence
+from consensus.relay.staking import OffenceRecord, Standing, offence_key
+from consensus.relay.transactions import BondMore, Unbond, Unjail, WithdrawUnbonded
+
+FINALIZE_AND_SKIP = ((Kind.FINALIZE, BLOCK_A), (Kind.SKIP, ZERO_HASH))
+
+
+def standing(network: Network, index: int) -> Standing:
+    return Standing(network.view.validator(OPERATORS[index].public).standing)
+
+
+def void_reason(network: Network, piece: Evidence) -> str:
+    """Why a piece has no effect; the state is the same as without it."""
+    result = network.execute(evidence=[piece])
+    assert not result.offences
+    assert result.post_root == network.execute().post_root
+    return result.void[evidence_hash(piece)]
+
+
+def test_a_conviction_is_recorded_under_the_account_and_tombstones() -> None:
+    network = quick()
+    result = network.block(evidence=[evidence(network, 2)])
+    account = OPERATORS[2].public
+    expected = OffenceRecord(account=account, epoch=Epoch(1), offence=int(Offence.DOUBLE_NOTARIZE), height=1)
+    assert result.offences == (expected,)
+    proof = network.view.prove(offence_key(account, Epoch(1)))
+    assert proof.holds_under(network.root)
+    assert decode(OffenceRecord, proof.value, limit=1_000) == expected
+    assert standing(network, 2) is Standing.TOMBSTONED
+    assert account in accounts(network)  # the running set does not change
+    to_epoch(network, 2)
+    assert account not in accounts(network)
+    for action, refusal in ((Unjail(), Code.TOMBSTONED), (BondMore(amount=100), Code.TOMBSTONED)):
+        assert code(network, OPERATORS[2], action) == refusal
+    assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis)
+
+
+@pytest.mark.parametrize("votes", [CONTRADICTION, FINALIZE_AND_SKIP], ids=["notarize-skip", "finalize-skip"])
+def test_who_contradicts_itself_is_jailed_and_may_come_back_after_its_epochs(votes) -> None:
+    network = quick(jail_epochs=2)
+    network.block(evidence=[evidence(network, 0, votes=votes)])
+    assert standing(network, 0) is Standing.JAILED
+    assert code(network, OPERATORS[1], Unjail()) == Code.NOT_JAILED
+    while network.epoch < 3:
+        assert code(network, OPERATORS[0], Unjail()) == Code.NOT_YET
+    assert OPERATORS[0].public not in accounts(network)
+    assert code(network, OPERATORS[0], Unjail()) == Code.OK
+    to_epoch(network, 4)
+    assert accounts(network)[-1] == OPERATORS[0].public  # behind those who stayed
+
+
+def test_the_offences_that_tombstone_are_those_with_two_blocks_signed() -> None:
+    assert {Offence(each) for each in (1, 2, 4, 6)} == DOUBLE_SIGNING
+
+
+def test_evidence_comes_before_the_offenders_own_transactions() -> None:
+    network = quick()
+    piece = evidence(network, 0)
+    raw = network.raw(OPERATORS[0], BondMore(amount=5))
+    result = network.block([raw], evidence=[piece])
+    assert result.receipts[0].code == Code.TOMBSTONED
+
+
+def test_who_is_convicted_may_still_take_its_stake_through_the_window() -> None:
+    network = quick()
+    network.block(evidence=[evidence(network, 0)])
+    assert code(network, OPERATORS[0], Unbond(amount=100)) == Code.OK
+    while code(network, OPERATORS[0], WithdrawUnbonded()) == Code.NOT_YET:
+        assert network.epoch <= 4
+    assert network.view.validator(OPERATORS[0].public).bonded == 0
+    assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis)
+
+
+def test_once_for_each_validator_and_epoch_however_many_pairs_there_are() -> None:
+    network = quick()
+    first = evidence(network, 1, votes=CONTRADICTION)
+    network.block(evidence=[first])
+    jailed_until = network.view.validator(OPERATORS[1].public).jailed_until
+    for view in (3, 4):
+        assert "convicted" in void_reason(network, evidence(network, 1, view=view))
+    to_epoch(network, 2)
+    assert network.view.validator(OPERATORS[1].public).jailed_until == jailed_until
+
+
+def test_another_epochs_offence_counts_again_and_lengthens_the_jail() -> None:
+    network = quick(jail_epochs=2)
+    to_epoch(network, 2)
+    network.block(evidence=[evidence(network, 1, epoch=1, votes=CONTRADICTION)])
+    to_epoch(network, 3)
+    result = network.block(evidence=[evidence(network, 1, epoch=2, votes=CONTRADICTION)])
+    assert [each.epoch for each in result.offences] == [2]
+    assert network.view.validator(OPERATORS[1].public).jailed_until == 5
+
+
+def test_evidence_counts_until_the_last_block_of_its_window() -> None:
+    network = quick(evidence_epochs=2)
+    piece = evidence(network, 3, epoch=1)
+    while network.epoch < 4:
+        assert network.execute(evidence=[piece]).offences
+        assert "more than 2 ago" not in network.execute(evidence=[piece]).void.values()
+        network.block()
+    assert network.height == 12
+    assert "more than 2 ago" in void_reason(network, piece)
+
+
+def test_a_key_that_was_rotated_away_is_answerable_for_its_epochs() -> None:
+    network = quick()
+    assert code(network, OPERATORS[0], rotation(network, OPERATORS[0], "fresh")) == Code.OK
+    to_epoch(network, 3)
+    assert VALIDATORS[0].public not in network.validators.keys
+    result = network.block(evidence=[evidence(network, 0, epoch=1)])
+    assert [each.account for each in result.offences] == [OPERATORS[0].public]
+
+
+def test_a_leaver_is_answerable_while_its_stake_waits() -> None:
+    """The stake that stood in the set of the offence is all in the record when the conviction comes."""
+    network = quick(evidence_epochs=2, unbonding_epochs=2, unbonding_ms=2, trusting_ms=1)
+    assert code(network, OPERATORS[0], Unbond(amount=100)) == Code.OK
+    piece = evidence(network, 0, epoch=1)
+    to_epoch(network, 3)
+    while network.height < 11:
+        network.block()
+    assert code(network, OPERATORS[0], WithdrawUnbonded()) == Code.NOT_YET  # the window's last block
+    assert network.height == 12
+    assert "ago" in void_reason(network, piece)
+    assert network.view.validator(OPERATORS[0].public).unbonding[0].amount == 100
+    assert code(network, OPERATORS[0], WithdrawUnbonded()) == Code.OK
+
+
+def test_an_index_means_whoever_had_it_in_that_epoch() -> None:
+    network = quick()
+    for index in (0, 1):
+        assert code(network, OPERATORS[index], Unbond(amount=100)) == Code.OK
+    assert code(network, USERS[0], bond(network, USERS[0], "new", 100)) == Code.OK
+    to_epoch(network, 2)
+    assert len(accounts(network)) == 3
+    for epoch, expected in ((1, OPERATORS[2].public), (2, USERS[0].public)):
+        result = network.block(evidence=[evidence(network, 2, epoch=epoch)])
+        assert [each.account for each in result.offences] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"epoch": 2}, "not begun"),
+        ({"epoch": 0}, "unknown"),
+        ({"signer": 4}, "not in the set"),
+        ({"signer": 1}, "proves nothing"),
+        ({"view": 4}, "proves nothing"),
+    ],
+)
+def test_what_convicts_nobody_is_void_and_the_block_is_valid(change, reason: str) -> None:
+    network = quick()
+    assert reason in void_reason(network, replace(evidence(network, 0), **change))
+
+
+def test_innocent_and_malformed_pairs_are_void() -> None:
+    network = quick()
+    good = evidence(network, 0)
+    swapped = replace(good, first=good.second, second=good.first)
+    same = replace(good, second=good.first)
+    innocent = replace(good, second=replace(good.second, kind=int(Kind.STATUS)))
+    for piece in (swapped, same, innocent):
+        assert void_reason(network, piece) == "it proves nothing"
+
+
+def test_two_proposals_convict_their_views_leader_alone() -> None:
+    network = quick()
+    to_epoch(network, 2)
+    validators = network.validators
+    votes = ((Kind.PROPOSE, BLOCK_A), (Kind.PROPOSE, BLOCK_B))
+    leader = validators.leader(3)
+    to_epoch(network, 3)  # another seed, another rotation
+    other = (leader + 1) % 4
+    assert void_reason(network, evidence(network, other, epoch=2, votes=votes)) == "it proves nothing"
+    result = network.block(evidence=[evidence(network, leader, epoch=2, votes=votes)])
+    assert [each.offence for each in result.offences] == [Offence.DOUBLE_PROPOSAL]
+
+
+def test_a_leader_can_tell_beforehand_what_will_convict() -> None:
+    network = quick()
+
+    def judged(piece: Evidence) -> object:
+        return judge_evidence(
+            network.view,
+            piece,
+            parameters=network.genesis.parameters,
+            chain_id_hash=network.hash,
+            epoch=network.epoch,
+            verify=crypto.verify,
+        )
+
+    piece = evidence(network, 0)
+    verdict = judged(piece)
+    assert (verdict.account, verdict.offence) == (OPERATORS[0].public, Offence.DOUBLE_NOTARIZE)
+    network.block(evidence=[piece])
+    assert judged(piece) == "its signer is convicted for that epoch"
+
+
+def test_if_all_are_convicted_the_set_stays_and_the_chain_goes_on() -> None:
+    network = quick()
+    before = accounts(network)
+    network.block(evidence=[evidence(network, index) for index in range(4)])
+    assert network.view.roster() == ()
+    to_epoch(network, 3)
+    assert accounts(network) == before
+    assert code(network, USERS[0], bond(network, USERS[0], "saviour", 100)) == Code.OK
+    to_epoch(network, 4)
+    assert accounts(network) == [USERS[0].public]
+
+
+# --- the payload
+
+
+def test_form_is_the_leaders_own_doing_and_breaks_the_block() -> None:
+    network = quick(max_evidence=3)
+    one, two, three, four = (evidence(network, index) for index in range(4))
+    again = evidence(network, 0, view=9)
+
+    def check(*pieces: Evidence) -> None:
+        raw = encode(Payload(evidence=pieces))
+        check_payload(raw, network.limits, lambda _: None)
+
+    check(one, two, three)
+    for pieces, reason in (
+        ((two, one), "not sorted"),
+        ((one, one), "not sorted, one piece for each"),
+        ((one, again), "not sorted, one piece for each"),
+        ((one, two, three, four), "quota is 3"),
+    ):
+        with pytest.raises(InvalidBlock, match=reason):
+            check(*pieces)
+    assert encode_payload((), (), [three, one]) == encode(Payload(evidence=(one, three)))
+
+
+def test_evidence_is_weighed() -> None:
+    network = quick(max_block_weight=700)
+    pieces = [evidence(network, index) for index in range(2)]
+    check_payload(encode_payload((), (), pieces[:1]), network.limits, lambda _: None)
+    with pytest.raises(InvalidBlock, match="weigh"):
+        check_payload(encode_payload((), (), pieces), network.limits, lambda _: None)
+
+
+PIECE = st.tuples(
+    st.integers(0, 5), st.integers(0, 5), st.sampled_from([DOUBLE, CONTRADICTION]), st.booleans()
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(PIECE, max_size=4), max_size=10))
+def test_whatever_evidence_a_block_holds_it_executes_and_convicts_each_epochs_offender_once(blocks) -> None:
+    network = quick(max_evidence=MAX_BLOCK_EVIDENCE)
+    convicted = set()
+    for pieces in blocks:
+        chosen = {}
+        for epoch, signer, votes, forged in pieces:
+            known = network.view.epoch_set(Epoch(epoch))
+            good = known is not None and epoch <= network.epoch and signer < len(known.members)
+            piece = evidence(
+                network, signer if good else 0, epoch=epoch if good else network.epoch, votes=votes
+            )
+            if not good:
+                piece = replace(piece, epoch=Epoch(epoch), signer=signer)
+            if forged:
+                piece = replace(piece, first=replace(piece.first, sig=bytes(64)))
+            chosen[piece.epoch, piece.signer] = piece
+        result = network.block(evidence=list(chosen.values()))
+        assert len(result.offences) + len(result.void) == len(chosen)
+        for each in result.offences:
+            assert (each.account, each.epoch) not in convicted
+            convicted.add((each.account, each.epoch))
+        assert accounts(network)
+    assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis)
