@@ -29,6 +29,7 @@ _OWN: Final = {
     "query": ("node.cli.query", "query"),
     "chain": ("node.cli.chain", "chain"),
     "enclave": ("node.cli.enclave", "enclave"),
+    "light": ("node.cli.light", "light"),
 }
 
 

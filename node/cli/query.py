@@ -1,24 +1,20 @@
 """`phalanx query`: accounts, state, receipts, blocks, validators."""
 
 from pathlib import Path
-from typing import Final
 
 import click
 
 from consensus.light.answers import leaf_of
-from consensus.light.proofs import TreeKey
 from consensus.primitives.ids import Hash, Height
 from node.api import StateReport
 from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.questions import relay_question
 from node.cli.submit import receipt_rows
 from node.cli.trust import TrustOptions, trust_options
 from node.cli.verify import verify_receipt, verify_state
 from node.client import ask
 from node.rpc.json_form import to_json
-from node.rpc.parameters import relay_key
-
-ACCOUNT_PATH: Final = "account/"
 
 
 class HashType(click.ParamType[Hash]):
@@ -84,10 +80,7 @@ def state(
     PATH is account/KEY (a public key, key name or key file), chain/ID, head/ID, module/HASH,
     instance/HASH/ID, last-block, parameters, supply, NAMESPACE:HEX, or a tree key of 64 hex digits.
     """
-    hexadecimal = len(path) == 64 and all(each in "0123456789abcdef" for each in path)
-    if path.startswith(ACCOUNT_PATH):
-        path = ACCOUNT_PATH + find_account(path.removeprefix(ACCOUNT_PATH), keys_dir).hex()
-    question = TreeKey(key=Hash(bytes.fromhex(path))) if hexadecimal else relay_key(path)
+    question = relay_question(path, keys_dir)
     url = rpc_url(rpc)
     report = ask(url, lambda client: client.state(leaf_of(question), prove=prove))
     verified = verify_state(url, report, question, trust) if prove else None
