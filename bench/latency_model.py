@@ -23,7 +23,7 @@ class Expected:
 
 
 def expect(delays: Matrix, dead: Collection[int] = ()) -> Expected:
-    """The latencies over all live leaders, one unit of stake each. Raises ValueError without a live quorum."""
+    """The latencies over all live leaders, of one stake unit each. Raises ValueError without a quorum."""
     count = len(delays)
     stake = stake_thresholds(count)
     live = [each for each in range(count) if each not in dead]
