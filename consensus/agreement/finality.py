@@ -140,7 +140,7 @@ def request_chain(r: Replica) -> None:
     first = Height(r.tip.height + 1)
     if first + MAX_CHAIN_BLOCKS - r.persisted_height > MAX_UNPERSISTED:
         return
-    ahead = [peer for peer, state in sorted(r.peers.items()) if state.up and state.final_height >= first]
+    ahead = sorted(peer for peer, state in r.peers.items() if state.final_height >= first and state.up)
     if not ahead:
         return
     peer = ahead[(first // MAX_CHAIN_BLOCKS) % len(ahead)]
