@@ -22,7 +22,6 @@ import errno
 import os
 import secrets
 import struct
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,6 @@ from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import LocalFault
 
 SECTOR_BYTES: Final = 512
-QUICK_S: Final = 0.001  # a commit may block the loop this long; slower ones go to a thread
 MAX_GROUP_BYTES: Final = 64 * 1024 * 1024
 _FILE_MAGIC: Final = b"PHXJRNL1"
 _GROUP_MAGIC: Final = b"PHXG"
@@ -73,7 +71,6 @@ class Journal:
         self.path = path
         self.size_bytes = os.fstat(descriptor).st_size
         self.commits = 0
-        self._recent_s = 0.0  # what a commit takes, averaged over the last few
         self._descriptor = descriptor
         self._salt = salt
         self._origin = origin
@@ -85,14 +82,10 @@ class Journal:
     async def commit(self, records: Sequence[bytes]) -> None:
         """Make `records` durable as one group. Raises LocalFault if the disk does not take them.
 
-        While the disk answers quickly this blocks the loop: a hop to a thread may take as long as the sync
-        (decision record 014). Once commits take over `QUICK_S` they go to a thread, where one runs to its end
-        even if cancelled: a half-known commit would be of no use to anybody.
+        It runs in a thread, so that the loop goes on receiving (decision record 017), and to its end even if
+        cancelled: a half-known commit would be of no use to anybody.
         """
-        if self._recent_s <= QUICK_S:
-            self.commit_blocking(records)
-        else:
-            await trio.to_thread.run_sync(self.commit_blocking, records, limiter=self._limiter)
+        await trio.to_thread.run_sync(self.commit_blocking, records, limiter=self._limiter)
 
     async def rewrite(self, records: Sequence[bytes]) -> None:
         """Replace the whole content by `records`, atomically. Raises LocalFault; then the old file stands."""
@@ -101,7 +94,6 @@ class Journal:
     def commit_blocking(self, records: Sequence[bytes]) -> None:
         """`commit`, in the calling thread."""
         self._check()
-        began = time.monotonic()
         try:
             group = _encode_group(self._salt, self._sequence, records)
             _write_all(self._descriptor, group)
@@ -109,7 +101,6 @@ class Journal:
                 os.fdatasync(self._descriptor)
         except OSError as error:
             raise self._failed(error) from None
-        self._recent_s += (time.monotonic() - began - self._recent_s) / 4
         self._sequence += 1
         self.size_bytes += len(group)
         self.commits += 1
