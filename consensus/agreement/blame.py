@@ -8,7 +8,7 @@ reaches v or passes it:
     its parent is of a view below   a SkipCert of v bridges the gap, or no honest validator had voted
 
 Either certificate is forbidden beside finality in v (section 19.1). The two have more than F of stake in
-common or carry the first votes that justify them, and every one of these validators signed a pair of E1 to E7:
+common or carry the first votes that justify them, and each of these validators signed a pair of E1 to E7:
 
     i    Final(B), any other          FINALIZE(B) and a vote against it
     ii   FastFinal(B), B' certified   NOTARIZE(B) and NOTARIZE(B') or FINALIZE(B')
@@ -64,8 +64,8 @@ class Dossier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blame:
-    """The guilty of one fork, in `view` of `epoch`: the two certificates that exclude each other, and pairs of
-    signatures that convict `stake` of `total`, more than `faulty`, the most that the protocol tolerates."""
+    """The guilty of one fork, in `view` of `epoch`: the two certificates that exclude each other, and pairs
+    of signatures that convict `stake` of `total`: more than `faulty`, the most that is tolerated."""
 
     epoch: Epoch
     view: View
