@@ -48,10 +48,11 @@ async def _serve(config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: Any)
 
     services: list[Service] = []
     if config.rpc.listen is not None:
-        server = RpcServer.bind(config.rpc, log)
+        rpc, bound = config.rpc, [RpcServer.bind(config.rpc, log)]  # a taken port is told before anything runs
 
         async def serve(api: NodeApi) -> None:
-            await server.serve(api)
+            """Serve once more after the node has fetched a state: a server closes its port when it ends."""
+            await (bound.pop() if bound else RpcServer.bind(rpc, log)).serve(api)
 
         services.append(serve)
     received: list[signal.Signals] = []

@@ -9,8 +9,7 @@ of a node that executed every block and has pruned all versions before this one.
     ranges   tree root ‖ last key → u32 weight ‖ first key that is not here yet
     meta     target → encoded Snapshot; stage → b"relay", b"guests", b"whole"
 
-The node's own store stays as it is until the new one is whole: `settle` then exchanges them, after a kill
-between any two of its steps too.
+The node's own store stays as it is until the new one is whole: `settle` then exchanges them.
 """
 
 import os
@@ -207,24 +206,18 @@ def is_under_way(data: Path) -> bool:
     return (data / ARRIVING_DIRECTORY).exists()
 
 
-def settle(data: Path, arriving: Arriving) -> None:
-    """Put a whole state into the place of the node's store, and close it. A kill at any moment is repaired by
-    another call, or by `clear`."""
-    if not arriving.whole:
-        raise RuntimeError("a state that is not whole can not be started from")
-    arriving.close()
+def settle(data: Path) -> None:
+    """Put the whole state that arrived, which is closed, into the place of the node's store.
+
+    A kill at any moment leaves what another call, after another fetch that has nothing left to do, finishes.
+    """
     store, replaced = data / STORE_DIRECTORY, data / REPLACED_DIRECTORY
+    shutil.rmtree(replaced, ignore_errors=True)
     if store.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
         store.rename(replaced)
     (data / ARRIVING_DIRECTORY).rename(store)
     _sync_directory(data)
-    clear(data)
-
-
-def clear(data: Path) -> None:
-    """Remove what an exchange has left over."""
-    shutil.rmtree(data / REPLACED_DIRECTORY, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _sync_directory(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fetching a state into a node's directory while the node itself does not run."""
 
 import shutil
+from contextlib import closing
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -8,18 +9,22 @@ from structlog.typing import FilteringBoundLogger
 from consensus.light.client import Checkpoint
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.genesis import Genesis, genesis_state
+from consensus.relay.views import StateView
 from node.config import CheckpointSetting, NodeConfig
+from node.epochs import Epochs
 from node.keys import NodeKeys
 from node.lock import directory_lock
+from node.opening import start
 from node.state_sync.arriving import (
     ARRIVING_DIRECTORY,
+    REPLACED_DIRECTORY,
     STORE_DIRECTORY,
     Arriving,
-    clear,
     is_under_way,
+    settle,
 )
 from node.state_sync.session import Links, Session
-from node.state_sync.trust import Trust, trust_of
+from node.state_sync.trust import trust_of
 from node.store import Store
 
 
@@ -30,44 +35,35 @@ def checkpoint_of(setting: CheckpointSetting | None) -> Checkpoint | None:
 
 def must_resume(config: NodeConfig) -> bool:
     """Whether an earlier process was fetching a state, and the operator has not changed their mind."""
-    clear(config.data_path)
-    if not is_under_way(config.data_path):
+    data = config.data_path
+    if (data / STORE_DIRECTORY).exists():
+        shutil.rmtree(data / REPLACED_DIRECTORY, ignore_errors=True)  # of an exchange that was cut short
+    if not is_under_way(data):
         return False
-    if config.sync.mode == "blocks" and (config.data_path / STORE_DIRECTORY).exists():
-        shutil.rmtree(config.data_path / ARRIVING_DIRECTORY)
+    if config.sync.mode == "blocks" and (data / STORE_DIRECTORY).exists():
+        shutil.rmtree(data / ARRIVING_DIRECTORY)
         return False
     return True
 
 
 async def fetch_state(
-    config: NodeConfig, genesis: Genesis, keys: NodeKeys, *, links: Links, log: FilteringBoundLogger
+    config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: FilteringBoundLogger
 ) -> None:
     """Fetch a recent state; the node's store is then the one that begins there.
 
     Raises UserError if nothing that this node trusts leads to what its peers have, LocalFault.
     """
     data = config.data_path
-    checkpoint = checkpoint_of(config.sync.trusted)
-    genesis_hash = genesis.hash
     with directory_lock(data):
-        trust = await trio.to_thread.run_sync(_trust, config, genesis, checkpoint)
-        genesis_root, _ = await trio.to_thread.run_sync(genesis_state, genesis)
-        arriving = Arriving(data, genesis_hash=genesis_hash, genesis_root=genesis_root)
-        try:
+        genesis_root, nodes = await trio.to_thread.run_sync(genesis_state, genesis)
+        arriving = Arriving(data, genesis_hash=genesis.hash, genesis_root=genesis_root)
+        with closing(arriving):
             if arriving.target is not None:
                 log.info("state_sync.resumed", height=arriving.target.header.height)
-            session = Session(
-                genesis,
-                data=data,
-                arriving=arriving,
-                trust=trust,
-                checkpoint=checkpoint,
-                links=links,
-                log=log,
-            )
-            fetched = await session.run()
-        finally:
-            arriving.close()
+            with closing(Store(data / STORE_DIRECTORY)) as store:
+                store.initialise(genesis.hash, genesis_root, nodes)
+                fetched = await _session(config, genesis, keys, store, arriving, log).run()
+        settle(data)
     log.info(
         "state_sync.done",
         height=fetched.height,
@@ -77,13 +73,37 @@ async def fetch_state(
     )
 
 
-def _trust(config: NodeConfig, genesis: Genesis, checkpoint: Checkpoint | None) -> Trust:
-    """What the node's own store shows; none is as good as one at genesis."""
-    path = config.data_path / STORE_DIRECTORY
-    if not path.exists():
-        return trust_of(genesis, None, checkpoint)
-    store = Store(path)
-    try:
-        return trust_of(genesis, store, checkpoint)
-    finally:
-        store.close()
+def _session(
+    config: NodeConfig,
+    genesis: Genesis,
+    keys: NodeKeys,
+    store: Store,
+    arriving: Arriving,
+    log: FilteringBoundLogger,
+) -> Session:
+    """Trust and links are what the node's own store, which stays until then, says of them."""
+    first = start(genesis, genesis.hash, store)
+    state = StateView(
+        nodes=store,
+        root=first.post_root,
+        height=first.header.height,
+        block=first.hash,
+        time_ms=first.header.time_ms,
+    )
+    epochs = Epochs(
+        config=config, keys=keys, chain_id_hash=genesis.hash, start=first.header, state=state, log=log
+    )
+    checkpoint = checkpoint_of(config.sync.trusted)
+    return Session(
+        genesis,
+        arriving=arriving,
+        trust=trust_of(genesis, store, checkpoint),
+        checkpoint=checkpoint,
+        links=Links(
+            identity_seed=keys.identity.seed,
+            listen=config.network.listen,
+            peers=epochs.addresses(),
+            authorised=epochs.is_welcome,
+        ),
+        log=log,
+    )

@@ -5,7 +5,6 @@ same peers, on which it says nothing but requests; what peers say about agreemen
 
     choose   hear what peers offer; take the newest height that most of them serve; prove it
     fetch    ask for pieces, verify them in a thread, make them durable in lots
-    settle   the new store takes the old one's place
 
 When nobody serves the height any more, another one is chosen and what was fetched is dropped.
 """
@@ -13,7 +12,6 @@ When nobody serves the height any more, another one is chosen and what was fetch
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -27,7 +25,7 @@ from consensus.relay.genesis import Genesis
 from net.identity import PeerId
 from net.lanes import Lane
 from net.transport import Address, Transport
-from node.state_sync.arriving import Arriving, TreeRange, settle
+from node.state_sync.arriving import Arriving, TreeRange
 from node.state_sync.fetching import Fetching
 from node.state_sync.messages import (
     MAX_PIECE_BYTES,
@@ -78,7 +76,6 @@ class Session:
         self,
         genesis: Genesis,
         *,
-        data: Path,
         arriving: Arriving,
         trust: Trust,
         checkpoint: Checkpoint | None,
@@ -86,11 +83,11 @@ class Session:
         log: FilteringBoundLogger,
     ) -> None:
         """`checkpoint`: the operator's block, if that is what `trust` waits for."""
-        self._data = data
         self._arriving = arriving
         self._trust = trust
         self._checkpoint = checkpoint
         self._log = log
+        self._expected = max(1, len(links.peers))
         self._offers: dict[PeerId, Offer] = {}
         self._put, self._answers = trio.open_memory_channel[tuple[PeerId, Answer]](ANSWERS)
         self._fetching: Fetching | None = None
@@ -133,7 +130,7 @@ class Session:
     # --- life
 
     async def run(self) -> Fetched:
-        """Fetch until the state is whole and in its place.
+        """Fetch until the state is whole.
 
         Raises UserError if nothing that is trusted leads to what peers have, LocalFault.
         """
@@ -149,7 +146,6 @@ class Session:
         target = self._arriving.target
         if target is None:
             raise RuntimeError("a whole state that nobody asked for")
-        await trio.to_thread.run_sync(settle, self._data, self._arriving)
         return Fetched(
             height=target.header.height,
             pieces=self._pieces,
@@ -168,7 +164,7 @@ class Session:
             for peer in self._transport.connected():
                 self._send(peer, GetOffer())
             with trio.move_on_after(ASK_OFFERS_S):
-                while True:
+                while not self._heard_all():
                     self._note_offer(*await self._answers.receive())
             for peer, height in self._candidates():
                 try:
@@ -184,6 +180,11 @@ class Session:
     def _note_offer(self, peer: PeerId, answer: Answer) -> None:
         if isinstance(answer, Offer):
             self._offers[peer] = answer
+
+    def _heard_all(self) -> bool:
+        """Whether everybody who could be connected is, and has said what it offers."""
+        connected = self._transport.connected()
+        return len(connected) >= self._expected and all(peer in self._offers for peer in connected)
 
     def _candidates(self) -> list[tuple[PeerId, Height]]:
         """Heights worth having, those that most peers serve first, then the newest; with whom to ask."""

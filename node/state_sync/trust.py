@@ -103,15 +103,15 @@ class Trust:
             )
 
 
-def trust_of(genesis: Genesis, store: Store | None, checkpoint: Checkpoint | None) -> Trust:
+def trust_of(genesis: Genesis, store: Store, checkpoint: Checkpoint | None) -> Trust:
     """What a node starts from: its newest block, or the operator's if that is higher.
 
     Raises UserError if it is too old, LocalFault if the store lacks what it must have.
     """
-    trusted = _of_genesis(genesis) if store is None or not store.height() else _of_store(genesis, store)
+    trusted = _of_store(genesis, store) if store.height() else _of_genesis(genesis)
     if checkpoint is not None and checkpoint.height > trusted.height:
         return Trust(genesis, None)
-    trust = Trust(genesis, trusted, () if store is None else _known_hops(store, trusted.epoch))
+    trust = Trust(genesis, trusted, _known_hops(store, trusted.epoch))
     trust.check_age()
     return trust
 
