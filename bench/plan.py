@@ -37,6 +37,7 @@ class Plan:
     bench_accounts: int = 64
     journal_sync: str = "fsync"
     amnesia: str = "probe"
+    epoch_blocks: int = 10_000
 
     def person(self, name: str) -> SigningKey:
         """One of `PEOPLE`."""
@@ -66,7 +67,7 @@ class Plan:
         return build_genesis(
             network=self.network,
             time_ms=time_ms,
-            parameters=Parameters(idle_interval_ms=self.idle_interval_ms),
+            parameters=Parameters(idle_interval_ms=self.idle_interval_ms, epoch_blocks=self.epoch_blocks),
             validators=[(each, STAKE) for each in validators],
             accounts=[(key, FUNDS) for key in funded],
             enclaves=[assets.wasm()],

@@ -7,6 +7,9 @@ it is not useless: it is a *knock*, proof that the peer is up, and makes us dial
 out the back-off. A node that has just restarted knocks at every peer that is to dial it, so a restart
 reconnects in milliseconds, whoever is the smaller.
 
+**Whom to be connected with** may change while it runs (`set_peers`): a peer that is no longer listed is not
+dialled again, and one that is no longer authorised is disconnected.
+
 **Who is let in.** Outbound: exactly the identity that was dialled. Inbound: an identity that `authorised`
 accepts and that is not banned. A new inbound connection of a connected peer replaces the old one, which is
 stale: the peer would not have dialled if it still had it. So does a knock, if the old one is a second old.
@@ -109,6 +112,8 @@ class Transport:
         self._counters: dict[PeerId, PeerCounters] = {}
         self._pending: dict[trio.CancelScope, None] = {}  # inbound and unproven, oldest first
         self._nudges: dict[PeerId, trio.Event] = {}  # dial loops that wait
+        self._dialling: set[PeerId] = set()  # dial loops
+        self._nursery: trio.Nursery | None = None  # while `run` runs
         self._bans = Bans(self._limits.ban_s, time.monotonic)
         self._refusals = Refusals(self._log, time.monotonic)
         self._random = random.Random()
@@ -165,6 +170,19 @@ class Transport:
         if connection is not None:
             connection.close(reason)
 
+    def set_peers(self, peers: Mapping[PeerId, Address]) -> None:
+        """From now on be connected with these, at these addresses; our own identity is ignored.
+
+        Connections that stand are kept, if `authorised` still says so; it is asked for each.
+        """
+        self._addresses = {peer: address for peer, address in peers.items() if peer != self.peer_id}
+        for peer in list(self._connections):
+            if not self._authorised(peer):
+                self.disconnect(peer, "no longer authorised")
+        for peer in self._nudges.keys() - self._addresses.keys():
+            self._nudges[peer].set()  # its dial loop looks again, and ends
+        self._dial_all()
+
     def statistics(self) -> TransportStatistics:
         """A snapshot of counters, queues, refusals and bans."""
         return TransportStatistics(
@@ -192,16 +210,17 @@ class Transport:
         listener: socket.socket | None = None
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 if self._listen is not None:
                     listener = await sockets.listen(*self._listen)
                     host, port = listener.getsockname()[:2]
                     self._address = (host, port)
                     self._log.info("transport.listening", host=host, port=port, peer=_short(self.peer_id))
                     nursery.start_soon(self._accept, listener, nursery)
-                for peer, address in self._addresses.items():
-                    nursery.start_soon(self._keep_dialling, peer, address)
+                self._dial_all()
                 task_status.started()
         finally:
+            self._nursery = None
             if listener is not None:
                 listener.close()
 
@@ -301,10 +320,18 @@ class Transport:
     def _we_dial(self, peer: PeerId) -> bool:
         return self.peer_id < peer
 
-    async def _keep_dialling(self, peer: PeerId, address: Address) -> None:
-        """Be connected with one peer, for ever: dial it, or knock at it if it is to dial us."""
+    def _dial_all(self) -> None:
+        nursery = self._nursery
+        if nursery is None:  # `run` dials them
+            return
+        for peer in self._addresses.keys() - self._dialling:
+            self._dialling.add(peer)
+            nursery.start_soon(self._keep_dialling, peer)
+
+    async def _keep_dialling(self, peer: PeerId) -> None:
+        """Be connected with one peer while it is listed: dial it, or knock at it if it is to dial us."""
         backoff = Backoff(self._limits, self._random)
-        while True:
+        while (address := self._addresses.get(peer)) is not None:
             connection = self._connections.get(peer)
             if connection is not None:
                 await connection.closed.wait()
@@ -318,6 +345,7 @@ class Transport:
                 backoff.succeeded()
             else:
                 await self._pause(peer, backoff.failed(reason))
+        self._dialling.discard(peer)
 
     async def _dial(self, peer: PeerId, address: Address) -> RefusalReason | None:
         """One attempt, and the connection that comes of it; None if that was a lasting one."""

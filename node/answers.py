@@ -48,7 +48,6 @@ from consensus.relay.registry import (
 )
 from consensus.relay.transactions import CheckedTransaction, transaction_hash
 from consensus.relay.views import StateView, prove_guest_key
-from net.identity import PeerId
 from net.transport import Transport
 from node.api import (
     AccountReport,
@@ -70,6 +69,7 @@ from node.api import (
 from node.collator import Collator
 from node.config import NodeConfig
 from node.driver import Driver
+from node.epochs import Epochs
 from node.evidence_pool import EvidencePool, KeptEvidence
 from node.executor import Executor
 from node.final_chain import FinalChain
@@ -78,7 +78,6 @@ from node.progress import Progress
 from node.proofs import Prover
 from node.store import Store, StoredReceipts, transaction_receipts
 from node.trace import TraceRing
-from node.validator_set import FIRST_EPOCH
 
 RECEIPT_BLOCKS: Final = 64  # blocks whose receipts are kept indexed by transaction
 FEED_BLOCKS: Final = 1_024  # blocks a subscriber may fall behind
@@ -94,7 +93,7 @@ class Answers:
         genesis: Genesis,
         genesis_hash: Hash,
         version: str,
-        own_index: ValidatorIndex | None,
+        epochs: Epochs,
         driver: Driver,
         executor: Executor,
         final_chain: FinalChain,
@@ -114,7 +113,7 @@ class Answers:
         self._genesis = genesis
         self._genesis_hash = genesis_hash
         self._version = version
-        self._own_index = own_index
+        self._epochs = epochs
         self._driver = driver
         self._executor = executor
         self._chain = final_chain
@@ -136,24 +135,24 @@ class Answers:
 
     def status(self) -> NodeStatus:
         """Where the node stands."""
-        engine, chain = self._driver.engine, self._chain
+        agreement, chain = self._driver.agreement, self._chain
         return NodeStatus(
             network=self._genesis.network,
             genesis_hash=self._genesis_hash,
             version=self._version,
             role=self._config.role,
             name=self._config.name,
-            validator_index=self._own_index,
-            epoch=FIRST_EPOCH,
-            view=engine.cur_view,
+            validator_index=self._epochs.current.own,
+            epoch=agreement.epoch,
+            view=agreement.cur_view,
             final_height=chain.final_height,
-            final_hash=engine.final_hash,
+            final_hash=agreement.final_hash,
             notarised_height=max(self.notarised_height, chain.final_height),
             executed_height=chain.executed_height,
             persisted_height=chain.persisted_height,
-            syncing=engine.syncing,
-            amnesic=engine.amnesic,
-            validators=len(self._genesis.validators),
+            syncing=agreement.syncing,
+            amnesic=agreement.amnesic,
+            validators=len(self._epochs.current.validators),
             peers=self._peers(),
             mempool=len(self._mempool),
             uptime_s=round(time.monotonic() - self._began, 3),
@@ -161,8 +160,7 @@ class Answers:
 
     def _peers(self) -> tuple[PeerStatus, ...]:
         connected = set(self._transport.connected())
-        named = {PeerId(each.identity_key): each.name for each in self._genesis.validators}
-        named |= {PeerId(each.identity): each.name for each in self._config.network.peers}
+        named = self._epochs.names()
         named.pop(self._transport.peer_id, None)
         peers = []
         for identity in sorted(named.keys() | connected):
@@ -327,17 +325,24 @@ class Answers:
             candidates=len(payload.candidates),
         )
 
-    def validators(self) -> list[ValidatorReport]:
-        """The epoch's validator set, by index."""
+    def validators(self, epoch: Epoch | None = None) -> list[ValidatorReport]:
+        """An epoch's validator set, by index; that of this epoch if none is said."""
+        record = self._epochs.members(self._epochs.current.epoch if epoch is None else epoch)
+        if record is None:
+            raise UserError(
+                f"this node knows no validators of epoch {epoch}: it is not decided yet, or too long over;"
+                f" it is now epoch {self._epochs.current.epoch}"
+            )
         return [
             ValidatorReport(
                 index=ValidatorIndex(index),
                 name=each.name,
                 consensus_key=each.consensus_key,
                 identity_key=each.identity_key,
+                address=each.address,
                 stake=each.stake,
             )
-            for index, each in enumerate(self._genesis.validators)
+            for index, each in enumerate(record.members)
         ]
 
     # --- accountability

@@ -186,6 +186,7 @@ class ValidatorReport:
     consensus_key: PublicKey
     identity_key: PublicKey
     stake: Stake
+    address: str = ""  # where it says that others reach it; empty where it says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,8 +310,8 @@ class NodeApi(Protocol):
         """A final block by height or by hash. Raises UserError when this node has none such."""
         ...
 
-    def validators(self) -> list[ValidatorReport]:
-        """The epoch's validator set, by index."""
+    def validators(self, epoch: Epoch | None = None) -> list[ValidatorReport]:
+        """An epoch's validator set, by index, by default that of this one. Raises UserError if not known."""
         ...
 
     def evidence(self) -> list[EvidenceReport]:

@@ -2,7 +2,8 @@
 
 With nothing to say the answer may wait up to `idle_interval`, so that an idle network does not spin
 (DESIGN.md section 4); it never waits while the parent's effects are not yet under a final root, because a
-receipt becomes provable only with the next header.
+receipt becomes provable only with the next header. A tail is built at once, out of nothing: it is there to
+make the boundary block final (CONSENSUS.md section 14).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from consensus.agreement.events import BuildPayload, PayloadBuilt
+from consensus.agreement.evidence import Evidence
 from consensus.candidates.receipts import CandidateInclusion
 from consensus.candidates.view import RelayView
 from consensus.primitives.codec import decode, encode
-from consensus.primitives.ids import PublicKey
+from consensus.primitives.ids import ZERO_HASH, Hash, PublicKey
 from consensus.primitives.tree import get_many
-from consensus.relay.blocks import EMPTY_PAYLOAD, BlockLimits, candidate_weight, encode_payload
+from consensus.relay.blocks import (
+    EMPTY_PAYLOAD,
+    EVIDENCE_WEIGHT,
+    BlockLimits,
+    candidate_weight,
+    encode_payload,
+)
 from consensus.relay.ledger import RECORD_LIMIT, AccountRecord, account_key
 from consensus.relay.views import StateView
 from node.executor import Executed, Executor
@@ -44,13 +52,16 @@ class PayloadBuilder:
         limits: BlockLimits,
         idle_interval_us: int,
         includable: Includable,
+        evidence: Callable[[], Sequence[Evidence]],
         answer: Callable[[PayloadBuilt], None],
     ) -> None:
+        """`evidence`: what no final block carries yet, in the order in which it may be put into one."""
         self._executor = executor
         self._mempool = mempool
         self._limits = limits
         self._idle_interval_us = idle_interval_us
         self._includable = includable
+        self._evidence = evidence
         self._answer = answer
         self._pending: _Pending | None = None
         self._request: BuildPayload | None = None
@@ -79,19 +90,29 @@ class PayloadBuilder:
         pending = self._pending
         if pending is None:
             return
-        payload, count = self._build(pending)
+        request = pending.request
+        payload, count = (b"", 0) if request.tail else self._build(pending)
         if payload is EMPTY_PAYLOAD and now_us < pending.due_us and not self._has_unproved(pending.parent):
             return
         self._pending = self._request = None
         self._answer(
             PayloadBuilt(
-                view=pending.request.view,
-                parent_hash=pending.request.parent_hash,
+                view=request.view,
+                parent_hash=request.parent_hash,
                 payload=payload,
                 tx_count=count,
                 state_root=pending.parent.post_root,
+                next_validators_hash=self._next_validators(pending),
             )
         )
+
+    @staticmethod
+    def _next_validators(pending: _Pending) -> Hash:
+        if not pending.request.boundary:
+            return ZERO_HASH
+        if pending.parent.next_set is None:
+            raise RuntimeError("the parent of a boundary block was executed without the next epoch's set")
+        return pending.parent.next_set.validators_hash
 
     def _build(self, pending: _Pending) -> tuple[bytes, int]:
         if pending.request.empty:
@@ -104,9 +125,12 @@ class PayloadBuilder:
             block=parent.hash,
             time_ms=parent.header.time_ms,
         )
+        evidence = list(self._evidence())[: limits.max_evidence]
+        room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in evidence)
+        weight = limits.max_weight - EVIDENCE_WEIGHT * len(evidence)
         candidates = list(self._includable(view, limits.max_candidates))
-        room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in candidates)
-        weight = limits.max_weight - sum(map(candidate_weight, candidates))
+        room -= sum(len(encode(each)) for each in candidates)
+        weight -= sum(map(candidate_weight, candidates))
         while candidates and (room < 0 or weight < 0):  # the last ones wait for the next block
             dropped = candidates.pop()
             room += len(encode(dropped))
@@ -119,9 +143,9 @@ class PayloadBuilder:
                 max_weight=weight,
                 max_transactions=limits.max_transactions,
             )
-        if not chosen and not candidates:
+        if not (chosen or candidates or evidence):
             return EMPTY_PAYLOAD, 0
-        return encode_payload([each.raw for each in chosen], candidates), len(chosen)
+        return encode_payload([each.raw for each in chosen], candidates, evidence), len(chosen)
 
     def _accounts(self, parent: Executed, accounts: Sequence[PublicKey]) -> list[AccountRecord]:
         raws = get_many(self._executor.nodes, parent.post_root, [account_key(each) for each in accounts])
@@ -132,5 +156,5 @@ class PayloadBuilder:
         """Whether the parent did something that only the next header proves, or left calls to deliver."""
         checked = parent.checked
         return parent.calls_waiting > 0 or (
-            checked is not None and bool(checked.transactions or checked.candidates)
+            checked is not None and bool(checked.transactions or checked.candidates or checked.evidence)
         )

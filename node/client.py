@@ -211,9 +211,9 @@ class RpcClient:
             return await self._ask(BlockReport, "block", hash=block_hash.hex())
         return await self._ask(BlockReport, "block", height=height)
 
-    async def validators(self) -> list[ValidatorReport]:
-        """The epoch's validator set."""
-        return await self._ask_list(ValidatorReport, "validators")
+    async def validators(self, epoch: int | None = None) -> list[ValidatorReport]:
+        """An epoch's validator set; by default that of the present one."""
+        return await self._ask_list(ValidatorReport, "validators", epoch=epoch)
 
     async def evidence(self) -> list[EvidenceReport]:
         """One piece of evidence for each offender that the node knows of."""

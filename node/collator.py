@@ -12,7 +12,7 @@ sends it again (DESIGN.md section 10).
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -101,14 +101,14 @@ class Collator:
         *,
         chain: ChainId,
         entries: Sequence[Entry],
-        validators: int,
+        validators: Callable[[], Collection[Peer]],
         workers: RecordingWorkers,
         path: Path,
         send: SendMessage,
         view: StateView,
         log: FilteringBoundLogger | None = None,
     ) -> None:
-        """`entries` are the chain's genesis state, `validators` are peers 0 … n-1, `path` holds the replica,
+        """`entries` are the chain's genesis state, `validators` those of the epoch, `path` holds the replica,
         `view` is the newest executed final state. Raises UserError, LocalFault."""
         genesis = chain_genesis_state(entries)
         start = Version(height=Height(0), head=genesis_head(chain, genesis.root), root=genesis.root)
@@ -161,7 +161,7 @@ class Collator:
 
     def peer_up(self, peer: Peer) -> None:
         """A validator (re)connected: it may have missed what is in flight."""
-        if peer < self._validators:
+        if peer in self._validators():
             for flight in self._flights:
                 self._send(peer, CandidateOffer(header=flight.header, pov=b""))
 
@@ -433,8 +433,8 @@ class Collator:
 
     def _offer(self, flight: _Flight, offer: CandidateOffer) -> None:
         flight.offered_s = trio.current_time()
-        for index in range(self._validators):
-            self._send(Peer(index), offer)
+        for peer in self._validators():
+            self._send(peer, offer)
 
     def _offer_overdue(self) -> None:
         """Say again what is in flight for long; who lacks the PoV asks for it."""

@@ -54,7 +54,7 @@ max_subscribers = 64
 sync = {journal_sync}  # fsync: durable before a signature leaves | os: survives kill -9, not a power cut
 
 [consensus]
-amnesia = {amnesia}  # journal lost: sign again with a fresh key (next_epoch), ask the others (probe), or refuse to start
+amnesia = {amnesia}  # journal lost: next_epoch (with a fresh key) | probe (ask the others) | refuse
 timers = {timers}  # lan | wan: where round trips exceed some 20 ms
 
 [log]

@@ -1,4 +1,4 @@
-"""The loop around the agreement engine: inputs in, one journal commit, messages out.
+"""The loop around agreement: inputs in, one journal commit, messages out.
 
 A turn drains what has come in, runs the engine on it, and answers what the engine asks the application for
 if that needs no waiting, until nothing moves any more. Then the records of the whole turn become durable as
@@ -15,7 +15,7 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from consensus.agreement.engine import Engine
+from consensus.agreement.epochs import Agreement, EpochBegins, EpochSetup
 from consensus.agreement.events import (
     Append,
     BlockValidated,
@@ -23,6 +23,7 @@ from consensus.agreement.events import (
     BuildPayload,
     Certified,
     Effect,
+    EpochEnding,
     Event,
     EvidenceFound,
     Finalized,
@@ -78,12 +79,12 @@ StatementAnswer = StatementSigned | StatementRefused
 
 
 class Driver:
-    """Owns the engine. `post` and `offer` bring inputs; `run` is the loop."""
+    """Owns agreement. `post` and `offer` bring inputs; `run` is the loop."""
 
     def __init__(
         self,
         *,
-        engine: Engine,
+        agreement: Agreement,
         journal: Journal | None,
         links: Links,
         executor: Executor,
@@ -92,10 +93,16 @@ class Driver:
         on_certified: Callable[[Hash], None],
         on_statement: Callable[[StatementAnswer], None],
         on_evidence: Callable[[Evidence], None],
+        on_ending: Callable[[EpochEnding], None],
+        on_epoch: Callable[[EpochSetup], None],
         log: FilteringBoundLogger | None = None,
     ) -> None:
-        """`journal` is None for an observer, which signs nothing."""
-        self.engine: Final = engine
+        """`journal` is None for an observer, which signs nothing.
+
+        `on_ending` is answered by posting EpochBegins; `on_epoch` is called when that has been handled, after
+        whatever was signed in the epoch before.
+        """
+        self.agreement: Final = agreement
         self.turns = 0
         self.events = 0
         self.builder: PayloadBuilder | None = None  # set for validators, before `run`
@@ -107,17 +114,20 @@ class Driver:
         self._on_certified = on_certified
         self._on_statement = on_statement
         self._on_evidence = on_evidence
+        self._on_ending = on_ending
+        self._on_epoch = on_epoch
         self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
         self._inbox: deque[tuple[Received, int]] = deque()
         self._inbox_bytes: dict[Peer, int] = {}  # of each peer that has something in the inbox
-        self._answers: deque[Event] = deque()  # the application's own, handled before anything else
+        # the application's own, handled before anything else
+        self._answers: deque[Event | EpochBegins] = deque()
         self._wake = trio.Event()
         self._room = trio.Event()
         self._rewrite_above = REWRITE_BYTES
 
     # --- inputs
 
-    def post(self, event: Event) -> None:
+    def post(self, event: Event | EpochBegins) -> None:
         """An input from this node itself: few, and never refused."""
         self._answers.append(event)
         self._wake.set()
@@ -177,9 +187,9 @@ class Driver:
         if self._journal is not None and self._journal.size_bytes > self._rewrite_above:
             await self._rewrite(self._journal)
 
-    def _take_in(self) -> tuple[list[JournalRecord], list[Effect]]:
+    def _take_in(self) -> tuple[list[JournalRecord], list[Effect | EpochBegins]]:
         records: list[JournalRecord] = []
-        outgoing: list[Effect] = []
+        outgoing: list[Effect | EpochBegins] = []
         for _ in range(TURN_EVENTS):
             if self._answers:
                 self._handle(self._answers.popleft(), records, outgoing)
@@ -193,17 +203,24 @@ class Driver:
         now = _now()
         if self.builder is not None:
             self.builder.poll(now.mono_us)
-        deadline_us = self.engine.deadline_us
+        deadline_us = self.agreement.deadline_us
         if deadline_us is not None and deadline_us <= now.mono_us:
             self._handle(Tick(), records, outgoing)
         while self._answers:
             self._handle(self._answers.popleft(), records, outgoing)
         return records, outgoing
 
-    def _handle(self, event: Event, records: list[JournalRecord], outgoing: list[Effect]) -> None:
+    def _handle(
+        self,
+        event: Event | EpochBegins,
+        records: list[JournalRecord],
+        outgoing: list[Effect | EpochBegins],
+    ) -> None:
         self.events += 1
         now = _now()
-        for effect in self.engine.handle(event, now):
+        if isinstance(event, EpochBegins):
+            outgoing.append(event)  # in its place among what is signed
+        for effect in self.agreement.handle(event, now):
             if isinstance(effect, Append):
                 records.extend(effect.records)
             elif isinstance(effect, ValidateBlock):
@@ -218,7 +235,7 @@ class Driver:
                 if isinstance(effect, Broadcast) and isinstance(effect.message, Proposal):
                     self._proposed(effect.message)
 
-    def _let_out(self, outgoing: Sequence[Effect]) -> None:
+    def _let_out(self, outgoing: Sequence[Effect | EpochBegins]) -> None:
         for effect in outgoing:
             match effect:
                 case Broadcast(message):
@@ -228,6 +245,10 @@ class Driver:
                 case Finalized():  # told only now: its certificate may hold an own vote of this very turn
                     self._trace.finalized(effect.block_hash, one_round=effect.one_round)
                     self._final_chain.finalized(effect)
+                case EpochEnding():
+                    self._on_ending(effect)
+                case EpochBegins(setup):
+                    self._on_epoch(setup)
                 case ServeChain():
                     self._links.serve_chain(effect)
                 case PeerMisbehaved(peer, reason):
@@ -266,7 +287,7 @@ class Driver:
     # --- housekeeping
 
     def _patience_s(self) -> float:
-        due = [self.engine.deadline_us, None if self.builder is None else self.builder.due_us]
+        due = [self.agreement.deadline_us, None if self.builder is None else self.builder.due_us]
         known = [each for each in due if each is not None]
         if not known:
             return 3_600.0
@@ -274,7 +295,7 @@ class Driver:
 
     async def _rewrite(self, journal: Journal) -> None:
         """Keep only what is still needed; if that is most of it, let the file grow before the next try."""
-        snapshot = [encode_record(each) for each in self.engine.journal_snapshot()]
+        snapshot = [encode_record(each) for each in self.agreement.journal_snapshot()]
         before = journal.size_bytes
         with trio.CancelScope(shield=True):
             await journal.rewrite(snapshot)

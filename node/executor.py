@@ -6,6 +6,10 @@ the one execution thread, in order. Results of blocks that are not yet durable a
 kept by hash, a bounded number of them: the engine keeps at most 256 final blocks unpersisted, and only
 children of executed blocks are ever validated. What waits for a parent goes when finality passes its height.
 
+The state says who validates the next epoch, so this says it too: the results of the two blocks that end an
+epoch carry that set, which the last of them must name (CONSENSUS.md section 14). A tail changes nothing and
+is no block of the ledger: its result is its parent's state.
+
 A fork that finality has left may lose the state under it at any moment, even while a block of it is being
 executed: such a block is dropped, and the node goes on.
 """
@@ -13,19 +17,20 @@ executed: such a block is dropped, and the node goes on.
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
-from consensus.agreement.messages import Header
+from consensus.agreement.messages import FLAG_BOUNDARY, FLAG_TAIL, Header
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidBlock
 from consensus.primitives.guest import GuestExecutor
-from consensus.primitives.ids import Hash, Height, PublicKey, Signature
+from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, Signature
 from consensus.primitives.tree import MissingNode, NodeStore
 from consensus.relay.blocks import BlockLimits, CheckedPayload, check_payload
+from consensus.relay.epochs import Reads, current_set, is_boundary, next_set
 from consensus.relay.ledger import Ledger
 from consensus.relay.registry import Registry
 from consensus.relay.transactions import CallEnclave, CheckedTransaction, DeployEnclave, RegisterChain
@@ -42,7 +47,10 @@ MAX_WAITING: Final = 1_024  # blocks that may wait or be under way; final ones a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
-    """A block and what it did. `checked` and `result` are None for where this process started from."""
+    """A block and what it did; `checked` and `result` are None for a tail and for where this process began.
+
+    `next_set`: of an epoch's last block and the one before it, the validators of the epoch that follows.
+    """
 
     hash: Hash
     header: Header
@@ -50,6 +58,7 @@ class Executed:
     calls_waiting: int  # messages that the next block delivers to instances
     checked: CheckedPayload | None = None
     result: BlockResult | None = None
+    next_set: ValidatorSet | None = None
 
 
 @dataclass(slots=True)
@@ -96,6 +105,8 @@ class Executor:
         *,
         chain_id_hash: Hash,
         limits: BlockLimits,
+        epoch: Epoch,
+        epoch_blocks: int,
         validators: ValidatorSet,
         store: NodeStore,
         guests: GuestExecutor,
@@ -103,7 +114,9 @@ class Executor:
         remember: Callable[[CheckedTransaction], None],
         start: Executed,
     ) -> None:
-        """`known` and `remember` are the cache of checked transactions: a block often comes before the flood
+        """`validators` are those of `epoch`, which the block after `start` belongs to.
+
+        `known` and `remember` are the cache of checked transactions: a block often comes before the flood
         that carries its transactions here, and each signature is to be checked once."""
         self.nodes: Final = NodeOverlay(store)
         self.signatures: Final = SignatureCache()
@@ -112,7 +125,8 @@ class Executor:
         self.threaded = 0
         self._chain_id_hash = chain_id_hash
         self._limits = limits
-        self._validators = validators
+        self._epoch_blocks = epoch_blocks
+        self._sets: dict[Epoch, ValidatorSet] = {epoch: validators}  # of the newest two epochs
         self._guests = guests
         self._known = known
         self._remember = remember
@@ -143,6 +157,11 @@ class Executor:
         return len(self._jobs) + len(self._done)
 
     # --- work
+
+    def enter(self, epoch: Epoch, validators: ValidatorSet) -> None:
+        """An epoch begins: its blocks come next."""
+        self._sets = {**self._sets, epoch: validators}
+        self._sets.pop(Epoch(epoch - 2), None)
 
     def validate(
         self, block: Hash, header: Header, payload: bytes, answer: Callable[[bool, str], None]
@@ -213,7 +232,11 @@ class Executor:
 
     def _begin(self, job: _Job) -> None:
         parent = self._done[job.header.parent_hash]
-        if len(job.payload) <= LIGHT_BYTES and not parent.calls_waiting and not self._heavy:
+        if job.header.flags & FLAG_TAIL:
+            self._pass_over(job, parent)
+            return
+        turns = self._turns_epoch(job.header.height)
+        if not turns and len(job.payload) <= LIGHT_BYTES and not parent.calls_waiting and not self._heavy:
             try:
                 checked = self._check(job, parent)
             except InvalidBlock as error:
@@ -226,6 +249,17 @@ class Executor:
                 return
         self._heavy.append((job, parent))
         self._more.set()
+
+    def _pass_over(self, job: _Job, parent: Executed) -> None:
+        """A tail: the engine has seen to it that it carries nothing."""
+        if job.header.state_root != parent.post_root:
+            self._reject(job, "the state root of a tail is not the parent's")
+            return
+        self._finish(job, replace(parent, hash=job.hash, header=job.header, checked=None, result=None))
+
+    def _turns_epoch(self, height: int) -> bool:
+        """Whether a block is one of the two that end an epoch: naming a set is dear, so not in the loop."""
+        return is_boundary(height, self._epoch_blocks) or is_boundary(height + 1, self._epoch_blocks)
 
     def work(self, most: int) -> bool:
         """Execute up to `most` light blocks here and now; whether any are left."""
@@ -274,6 +308,10 @@ class Executor:
                 f"the state root {job.header.state_root.hex()[:16]} is not the parent's,"
                 f" {parent.post_root.hex()[:16]}"
             )
+        if job.header.flags & FLAG_BOUNDARY:
+            expected = None if parent.next_set is None else parent.next_set.validators_hash
+            if job.header.next_validators_hash != expected:
+                raise InvalidBlock("next_validators_hash is not that of the set which the state elected")
         job.verified = not job.trusted
         verify = crypto.verify if job.verified else _trusted
         checked = check_payload(job.payload, self._limits, self._known, verify)
@@ -290,17 +328,23 @@ class Executor:
             epoch=header.epoch,
             parent_hash=header.parent_hash,
             proposer=header.proposer,
-            validators=self._validators,
+            validators=self._sets[header.epoch],
             verify=self.signatures.verify,
         )
         result = apply_block(parent.post_root, context, checked, self.nodes, self._guests)
+        nodes = _ResultNodes(result, self.nodes)
+        following = None
+        if self._turns_epoch(header.height):
+            ledger = Ledger(nodes, result.post_root)
+            following = set_after(ledger, self._chain_id_hash, header, job.hash, self._epoch_blocks)
         return Executed(
             hash=job.hash,
             header=header,
             post_root=result.post_root,
-            calls_waiting=_calls_waiting(result, self.nodes),
+            calls_waiting=Registry(Ledger(nodes, result.post_root)).lanes.deliveries_waiting(),
             checked=checked,
             result=result,
+            next_set=following,
         )
 
     def _remember_all(self, job: _Job, checked: CheckedPayload) -> None:
@@ -356,9 +400,16 @@ def _is_light(checked: CheckedPayload) -> bool:
     )
 
 
-def _calls_waiting(result: BlockResult, nodes: NodeStore) -> int:
-    overlay = _ResultNodes(result, nodes)
-    return Registry(Ledger(overlay, result.post_root)).lanes.deliveries_waiting()
+def set_after(
+    state: Reads, chain_id_hash: Hash, header: Header, block: Hash, epoch_blocks: int
+) -> ValidatorSet | None:
+    """The next epoch's validators, of the two blocks that end one; `state` is that after `block`."""
+    following = Epoch(header.epoch + 1)
+    if is_boundary(header.height, epoch_blocks):
+        return current_set(state, chain_id_hash=chain_id_hash, epoch=following)
+    if is_boundary(header.height + 1, epoch_blocks):
+        return next_set(state, chain_id_hash=chain_id_hash, epoch=following, parent_hash=block)
+    return None
 
 
 class _ResultNodes:

@@ -1,7 +1,8 @@
 """What happens to a block once it is final: it is executed, told to who listens, and made durable.
 
 Blocks are told of in height order, each once a process, as soon as they are final *and* executed. The store
-gets them in batches; until then they are served from here, so that readers see one chain.
+gets them in batches; until then they are served from here, so that readers see one chain. The last block of
+an epoch waits for no others: the next epoch begins only once it is durable.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Final
 import trio
 
 from consensus.agreement.events import Finalized
-from consensus.agreement.messages import FinalityProof
+from consensus.agreement.messages import FLAG_BOUNDARY, FinalityProof
 from consensus.candidates.receipts import CandidateInclusion
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.blocks import CheckedPayload
@@ -93,6 +94,7 @@ class FinalChain:
             transactions=names,
             new_nodes=result.new_nodes,
             reference_changes=result.reference_changes,
+            next_set=done.next_set.record if header.flags & FLAG_BOUNDARY and done.next_set else None,
         )
         for each in names:
             self._receipts[each] = header.height
@@ -100,7 +102,7 @@ class FinalChain:
         for listener in self.listeners:
             listener(notice)
         self._more.set()
-        if len(self._pending) >= BATCH_BLOCKS:
+        if len(self._pending) >= BATCH_BLOCKS or header.flags & FLAG_BOUNDARY:
             self._urgent.set()
 
     # --- blocks become durable

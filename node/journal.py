@@ -79,6 +79,11 @@ class Journal:
         self._failure: LocalFault | None = None
         self._limiter = trio.CapacityLimiter(1)
 
+    @property
+    def name(self) -> bytes:
+        """16 random bytes that tell this file from any other, and from what it is rewritten to."""
+        return self._salt
+
     async def commit(self, records: Sequence[bytes]) -> None:
         """Make `records` durable as one group. Raises LocalFault if the disk does not take them.
 

@@ -24,6 +24,7 @@ from consensus.primitives.ids import PublicKey, SecretSeed
 
 VERSION: Final = 1
 CONSENSUS_FILE: Final = "consensus.key"
+CONSENSUS_FILES: Final = "consensus*.key"  # that one, and those it is rotated to
 IDENTITY_FILE: Final = "identity.key"
 PASSPHRASE_VARIABLE: Final = "PHALANX_PASSPHRASE"
 KEY_SUFFIX: Final = ".key"
@@ -156,21 +157,28 @@ def read_key(path: Path, passphrase: bytes | None, *, purpose: str | None = None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeKeys:
-    """What a node signs with. An observer has no consensus key."""
+    """What a node signs with. An observer has no consensus key; a validator has one, and beside it those
+    that it rotates to: the set of each epoch says which of them signs."""
 
     identity: StoredKey
-    consensus: StoredKey | None
+    consensus: tuple[StoredKey, ...] = ()
 
 
 def open_node_keys(directory: Path, passphrase_file: Path | None, *, validator: bool) -> NodeKeys:
-    """The keys in a node's keystore directory. Raises KeyFileError."""
-    paths = {"identity": directory / IDENTITY_FILE}
-    if validator:
-        paths["consensus"] = directory / CONSENSUS_FILE
-    encrypted = any(read_header(path).encrypted for path in paths.values())
+    """The keys in a node's keystore directory: `identity.key`, and of a validator every `consensus*.key`.
+
+    Raises KeyFileError.
+    """
+    paths = sorted(directory.glob(CONSENSUS_FILES)) if validator else []
+    if validator and not paths:
+        paths = [directory / CONSENSUS_FILE]  # which is missing: reading it says so
+    own = directory / IDENTITY_FILE
+    encrypted = any(read_header(path).encrypted for path in (own, *paths))
     passphrase = passphrase_from(passphrase_file) if encrypted else None
-    opened = {purpose: read_key(path, passphrase, purpose=purpose) for purpose, path in paths.items()}
-    return NodeKeys(identity=opened["identity"], consensus=opened.get("consensus"))
+    return NodeKeys(
+        identity=read_key(own, passphrase, purpose="identity"),
+        consensus=tuple(read_key(path, passphrase, purpose="consensus") for path in paths),
+    )
 
 
 def list_keys(directory: Path) -> list[KeyHeader]:

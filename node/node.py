@@ -20,20 +20,26 @@ from typing import Any, Final
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from consensus.agreement.config import LAN, WAN, EngineConfig, Restored
-from consensus.agreement.engine import Engine
-from consensus.agreement.events import Peer, Persisted, Start, StatementRefused, StatementSigned
+from consensus.agreement.config import LAN, WAN, AmnesiaPolicy, Restored
+from consensus.agreement.epochs import Agreement, EpochBegins, EpochSetup
+from consensus.agreement.events import (
+    EpochEnding,
+    Peer,
+    Persisted,
+    Start,
+    StatementRefused,
+    StatementSigned,
+)
 from consensus.agreement.journal_records import JournalRecord
-from consensus.agreement.validators import ValidatorSet
 from consensus.candidates.receipts import CandidateInclusion, CandidateMessage
 from consensus.candidates.view import RelayView
 from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidTransaction, UserError
-from consensus.primitives.ids import Hash, Height, ValidatorIndex
+from consensus.primitives.ids import Hash, Height
 from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis, genesis_state
+from consensus.relay.views import StateView
 from enclaves.pool import WorkerPool
-from net.identity import PeerId
 from net.transport import Transport
 from node.answers import Answers
 from node.api import Role, Service
@@ -41,32 +47,36 @@ from node.builder import PayloadBuilder
 from node.collator import Collator
 from node.config import NodeConfig
 from node.driver import Driver
+from node.epochs import Epochs, Term
 from node.evidence_pool import EvidencePool
 from node.executor import Executor
 from node.final_chain import FinalChain, FinalNotice
 from node.journal import Journal
 from node.keys import NodeKeys
 from node.lock import directory_lock
+from node.lost_keys import lost_keys
 from node.mempool import Mempool
 from node.opening import (
     agreement_parameters,
     bind_to_network,
-    gate,
-    known_peers,
+    check_keys,
+    epoch_start,
     mempool_limits,
     open_signing_journal,
-    own_index,
     start,
 )
 from node.progress import Progress
 from node.router import Router
+from node.state_sync.arriving import STORE_DIRECTORY
+from node.state_sync.begin import checkpoint_of, fetch_state, must_resume
+from node.state_sync.server import SyncServer
+from node.state_sync.trust import start_at, trust_of
+from node.state_sync.watching import SyncWatch
 from node.store import Store
 from node.trace import TraceRing
 from node.validation import Validation
-from node.validator_set import FIRST_EPOCH, genesis_validators
 from node.version import program_version
 
-STORE_DIRECTORY: Final = "store"
 EVIDENCE_FILE: Final = "evidence"
 GC_ALLOCATIONS: Final = 20_000  # container objects between collections of the youngest; 700 by default
 MIN_WORKERS: Final = 2  # executing relay blocks and re-executing candidates never wait for each other
@@ -75,13 +85,18 @@ MIN_WORKERS: Final = 2  # executing relay blocks and re-executing candidates nev
 async def run_node(
     config: NodeConfig, genesis: Genesis, keys: NodeKeys, *, services: Sequence[Service], log: Any
 ) -> None:
-    """Run a node until cancelled; `services` are served beside it.
+    """Run a node until cancelled; `services` are served beside it, while it is not fetching a state.
 
     Raises UserError for what the operator can mend before the start, LocalFault when this machine fails.
     """
-    with Node.open(config, genesis, keys, log) as node:
-        _tune_garbage_collection()
-        await node.run(services)
+    fetch = must_resume(config)
+    while True:
+        if fetch:
+            await fetch_state(config, genesis, keys, log)
+        with Node.open(config, genesis, keys, log) as node:
+            _tune_garbage_collection()
+            await node.run(services)
+        fetch = True
 
 
 def _tune_garbage_collection() -> None:
@@ -117,16 +132,35 @@ class Node:
         self._store = store
         self._workers = workers
         genesis_hash = genesis.hash
-        validators = genesis_validators(genesis)
-        own = own_index(config, genesis, keys)
-        first = start(genesis, genesis_hash, validators, store)
+        first = start(genesis, genesis_hash, store)
+        self._ending: EpochEnding | None = None  # what the next epoch waits for to be durable
+        self._coming: Term | None = None  # the next epoch, while agreement is being told of it
+        self.epochs = Epochs(
+            config=config,
+            keys=keys,
+            chain_id_hash=genesis_hash,
+            start=first.header,
+            state=StateView(
+                nodes=store,
+                root=first.post_root,
+                height=first.header.height,
+                block=first.hash,
+                time_ms=first.header.time_ms,
+            ),
+            lost_keys=lost_keys(config.data_path),
+            log=log,
+        )
+        term = self.epochs.current
+        check_keys(term, keys)
         self.mempool = Mempool(genesis_hash, genesis.parameters, mempool_limits(config))
         self.progress = Progress()
         self.trace = TraceRing()
         self.executor = Executor(
             chain_id_hash=genesis_hash,
             limits=limits_of(genesis.parameters, genesis_hash),
-            validators=validators,
+            epoch=term.epoch,
+            epoch_blocks=genesis.parameters.epoch_blocks,
+            validators=term.validators,
             store=store,
             guests=workers,
             known=self.mempool.cache.get,
@@ -134,39 +168,37 @@ class Node:
             start=first,
         )
         self.final_chain = FinalChain(self.executor, store)
+        self.epochs.follow(lambda: self.final_chain.view)
         self.evidence = EvidencePool(
             path=config.data_path / EVIDENCE_FILE,
             chain_id_hash=genesis_hash,
-            validators=lambda epoch: validators if epoch == FIRST_EPOCH else None,
-            current=lambda: FIRST_EPOCH,
+            validators=self.epochs.validators,
+            current=lambda: self.epochs.current.epoch,
             log=log,
         )
         self.router = Router(
-            validators=[PeerId(each.identity_key) for each in genesis.validators],
-            own=PeerId(keys.identity.header.public),
             candidates=self._receive_candidate,
             evidence=self.evidence,
             serve=store.chain,
             log=log,
         )
-        engine = Engine(
-            EngineConfig(
-                chain_id_hash=genesis_hash,
-                epoch=FIRST_EPOCH,
-                validators=validators,
-                verify=crypto.verify,
-                parameters=agreement_parameters(genesis),
-                timers=WAN if config.consensus.timers == "wan" else LAN,
+        agreement = Agreement(
+            self.epochs.setup(
+                term, epoch_start(genesis, genesis_hash, store, first.header), self.router.number
             ),
-            gate(own, genesis_hash, keys),
             Restored(
                 final=first.header,
                 proof=store.proof(first.header.height) if first.header.height else None,
                 records=records,
             ),
+            chain_id_hash=genesis_hash,
+            verify=crypto.verify,
+            parameters=agreement_parameters(genesis),
+            timers=WAN if config.consensus.timers == "wan" else LAN,
+            amnesia=AmnesiaPolicy.PROBE if config.consensus.amnesia == "probe" else AmnesiaPolicy.NEXT_EPOCH,
         )
         self.driver = Driver(
-            engine=engine,
+            agreement=agreement,
             journal=journal,
             links=self.router,
             executor=self.executor,
@@ -175,9 +207,11 @@ class Node:
             on_certified=self._certified,
             on_statement=self._statement,
             on_evidence=self.evidence.found,
+            on_ending=self._ends,
+            on_epoch=self._began,
             log=log,
         )
-        self.validation = None if own is None else self._make_validation(own, genesis_hash, validators)
+        self.validation = self._make_validation(genesis_hash) if config.role is Role.VALIDATOR else None
         self.collator = self._make_collator(genesis)
         if self.validation is not None:
             self.validation.on_change = self.driver.poke
@@ -187,14 +221,15 @@ class Node:
                 limits=limits_of(genesis.parameters, genesis_hash),
                 idle_interval_us=genesis.parameters.idle_interval_ms * 1_000,
                 includable=self._includable,
+                evidence=self.evidence.waiting,
                 answer=self.driver.post,
             )
         self.transport = Transport(
             identity_seed=keys.identity.seed,
             network_id=genesis_hash,
             listen=config.network.listen,
-            peers={PeerId(each.identity): each.address for each in config.network.peers if each.address},
-            authorised=known_peers(config, genesis).__contains__,
+            peers=self.epochs.addresses(),
+            authorised=self.epochs.is_welcome,
             receive=self.router.receive,
             on_peer_up=self.router.peer_up,
             on_peer_down=self.router.peer_down,
@@ -202,14 +237,28 @@ class Node:
             log=log,
         )
         self.router.bind(self.transport, self.driver)
+        self.sync_server = SyncServer(store, start_of=lambda height: start_at(genesis, store, height))
+        self.sync_server.bind(self.transport)
+        checkpoint = checkpoint_of(config.sync.trusted)
+        self.sync_watch = self.router.sync = SyncWatch(
+            mode=config.sync.mode,
+            threshold=config.sync.threshold,
+            height=lambda: self.final_chain.final_height,
+            trust=lambda: trust_of(genesis, store, checkpoint),
+            checkpoint=checkpoint,
+            server=self.sync_server,
+            links=self.router,
+            log=log,
+        )
         self.evidence.publish = self.router.flood_evidence
+        self.evidence.on_change = self.driver.poke
         self.router.candidate_peer_up = self._candidate_peer_up
         self.answers = Answers(
             config=config,
             genesis=genesis,
             genesis_hash=genesis_hash,
             version=program_version(),
-            own_index=own,
+            epochs=self.epochs,
             driver=self.driver,
             executor=self.executor,
             final_chain=self.final_chain,
@@ -238,14 +287,19 @@ class Node:
                 raise UserError(f"{config.data_path} can not be made: {error.strerror}") from None
             stack.enter_context(directory_lock(config.data_path))
             bind_to_network(config.data_path, genesis.hash)
-            store = Store(config.data_path / STORE_DIRECTORY, retention=config.retention.states)
+            store = Store(
+                config.data_path / STORE_DIRECTORY,
+                retention=config.retention.states,
+                retention_blocks=config.retention.blocks,
+                snapshot_ms=1_000 * config.retention.snapshot_seconds,
+            )
             stack.callback(store.close)
             root, nodes = genesis_state(genesis)
             store.initialise(genesis.hash, root, nodes)
             journal: Journal | None = None
             records: tuple[JournalRecord, ...] | None = ()
             if config.role is Role.VALIDATOR:
-                journal, records = open_signing_journal(config, log)
+                journal, records = open_signing_journal(config, keys, log)
                 stack.callback(journal.close)
             workers = WorkerPool(
                 max(MIN_WORKERS, config.workers.guests),
@@ -260,9 +314,12 @@ class Node:
             yield node
 
     async def run(self, services: Sequence[Service]) -> None:
-        """Until cancelled. Final blocks become durable before it returns, unless the disk failed."""
+        """Until cancelled, or until a state should be fetched. What is final is durable before it returns,
+        unless the disk failed."""
         self.driver.post(Start(Hash(secrets.token_bytes(32))))
-        self._log.info("node.started", height=self.final_chain.final_height, view=self.driver.engine.cur_view)
+        self._log.info(
+            "node.started", height=self.final_chain.final_height, view=self.driver.agreement.cur_view
+        )
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.executor.run)
@@ -276,13 +333,17 @@ class Node:
                 if self.collator is not None:
                     nursery.start_soon(self.collator.run)
                 await nursery.start(self._run_transport)
+                nursery.start_soon(self.sync_server.run)
                 for service in services:
                     nursery.start_soon(service, self.answers)
+                await self.sync_watch.run()
+                nursery.cancel_scope.cancel()
         except BaseExceptionGroup as ending:  # a nursery wraps even a mere cancellation
             _, failures = ending.split(trio.Cancelled)
             if failures is None:
                 await self._leave()
             raise
+        await self._leave()
 
     async def _run_transport(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         await self.transport.run(task_status=task_status)
@@ -323,10 +384,13 @@ class Node:
 
     def _persisted(self, height: Height) -> None:
         self.driver.post(Persisted(height))
+        self._begin_epoch()
 
     def _final(self, notice: FinalNotice) -> None:
         header, transactions = notice.executed.header, notice.checked.transactions
         view = notice.view
+        for piece in notice.checked.evidence:  # what was void convicts nobody again
+            self.evidence.included(piece, header.height)
         self.mempool.advance(transactions, view.account)
         self.progress.final((each.hash for each in transactions), header.height, notice.hash)
         if self.validation is not None:
@@ -336,16 +400,50 @@ class Node:
         counters = notice.result.counters
         self.answers.publish(self.trace.executed(notice.hash, header, counters.candidates_enacted, counters))
 
+    # --- epochs
+
+    def _ends(self, ending: EpochEnding) -> None:
+        """The epoch's last block is final; the next one begins once that is durable."""
+        self._ending = ending
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        ending = self._ending
+        if ending is None or self.final_chain.persisted_height < ending.boundary.height:
+            return
+        self._ending = None
+        term = self._coming = self.epochs.begin(ending.next_epoch)
+        self.executor.enter(term.epoch, term.validators)
+        self.driver.post(EpochBegins(self.epochs.setup(term, ending.boundary, self.router.number)))
+
+    def _began(self, setup: EpochSetup) -> None:
+        """Agreement is in the next epoch: so is all else from here on."""
+        term, self._coming = self._coming, None
+        if term is None:
+            raise RuntimeError("an epoch began that nobody had prepared")
+        self.epochs.enter(term)
+        self._log.info(
+            "epoch.began",
+            epoch=term.epoch,
+            height=setup.start.height,
+            validators=len(term.validators),
+            index=term.own,
+        )
+        self.transport.set_peers(self.epochs.addresses())
+        self.router.forget(self.epochs.is_welcome)
+        self.evidence.advance()
+        if self.validation is not None:
+            self.validation.begin_epoch(term.epoch, term.own, term.validators)
+
     # --- candidates
 
-    def _make_validation(
-        self, own: ValidatorIndex, genesis_hash: Hash, validators: ValidatorSet
-    ) -> Validation:
+    def _make_validation(self, genesis_hash: Hash) -> Validation:
+        term = self.epochs.current
         return Validation(
-            own=own,
+            own=term.own,
             chain_id_hash=genesis_hash,
-            epoch=FIRST_EPOCH,
-            validators=validators,
+            epoch=term.epoch,
+            validators=term.validators,
             verify=self.executor.signatures.verify,
             workers=self._workers,
             store=self._store,
@@ -369,13 +467,17 @@ class Node:
         return Collator(
             chain=chain,
             entries=genesis.chains[chain - 1].entries,
-            validators=len(genesis.validators),
+            validators=self._validator_peers,
             workers=self._workers,
             path=self._config.data_path / f"chain-{chain}",
             send=self.router.send_candidate,
             view=self.final_chain.view,
             log=self._log,
         )
+
+    def _validator_peers(self) -> list[Peer]:
+        own = self.transport.peer_id
+        return [self.router.number(each) for each in self.epochs.current.names if each != own]
 
     def _receive_candidate(self, peer: Peer, message: CandidateMessage) -> None:
         if self.validation is not None:
@@ -415,6 +517,7 @@ class Node:
         if self._journal is not None:
             figures["journal_bytes"] = self._journal.size_bytes
             figures["journal_commits_total"] = self._journal.commits
+        figures |= self.sync_server.statistics()
         if self.validation is not None:
             figures |= self.validation.statistics()
         if self.collator is not None:

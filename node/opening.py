@@ -1,4 +1,4 @@
-"""What a node finds when it starts: its journal, its place in the set, the block it continues from."""
+"""What a node finds when it starts: its journal, whose keys it has, the block it continues from."""
 
 import os
 from collections.abc import Sequence
@@ -9,24 +9,22 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.agreement.config import Parameters
 from consensus.agreement.journal_records import AmnesiaRecord, BarRecord, JournalRecord, decode_record
-from consensus.agreement.messages import block_hash, genesis_header
-from consensus.agreement.signing_rules import SigningGate
-from consensus.agreement.validators import ValidatorSet
+from consensus.agreement.messages import FLAG_BOUNDARY, Header, block_hash, genesis_header
 from consensus.primitives.errors import DecodeError, LocalFault, UserError
-from consensus.primitives.ids import Hash, ValidatorIndex
+from consensus.primitives.ids import Hash
 from consensus.relay.genesis import Genesis
 from consensus.relay.ledger import Ledger
 from consensus.relay.registry import Registry
-from net.identity import PeerId
-from node.api import Role
 from node.config import NodeConfig
-from node.executor import Executed
+from node.epochs import Term
+from node.executor import Executed, set_after
 from node.journal import Journal, Origin, open_journal
 from node.keys import NodeKeys
+from node.lost_keys import note_loss
 from node.mempool import MempoolLimits
 from node.setup import journal_path
 from node.store import Store
-from node.validator_set import FIRST_EPOCH
+from node.validator_set import FIRST_EPOCH, genesis_validators
 
 NETWORK_FILE: Final = "network"
 
@@ -55,12 +53,13 @@ def bind_to_network(data: Path, genesis_hash: Hash) -> None:
 
 
 def open_signing_journal(
-    config: NodeConfig, log: FilteringBoundLogger
+    config: NodeConfig, keys: NodeKeys, log: FilteringBoundLogger
 ) -> tuple[Journal, tuple[JournalRecord, ...] | None]:
     """The journal and what it held; None for the records of a journal that was lost.
 
-    Raises UserError if what was signed before is not known and the operator's policy is to refuse amnesia,
-    LocalFault if the disk refuses or the records are of another version.
+    At a loss the keys that may have signed are written down first (`lost_keys`). Raises UserError if what was
+    signed before is not known and the operator's policy is to refuse amnesia, LocalFault if the disk refuses
+    or the records are of another version.
     """
     journal, replay = open_journal(journal_path(config), sync=config.journal.sync == "fsync")
     if replay.dropped_bytes:
@@ -77,14 +76,21 @@ def open_signing_journal(
     if not (replay.loss or empty or _is_amnesic(records)):
         return journal, records
     loss = replay.loss or f"{journal.path} replaces a journal that was lost"
+    if replay.loss or empty:
+        try:
+            note_loss(config.data_path, journal.name, [each.header.public for each in keys.consensus])
+        except LocalFault:
+            journal.close()
+            raise
     if config.consensus.amnesia == "refuse":
         journal.close()
         raise UserError(
             f"{loss}: this validator must not sign. Only the very newest journal may be brought back, never a"
-            " backup of it: an old one makes this key sign twice. To have the other validators say from where"
-            ' it may vote, set consensus.amnesia = "probe" and start again'
+            " backup of it: an old one makes this key sign twice. To sign again with a fresh key, set"
+            ' consensus.amnesia = "next_epoch", start, and rotate the key; to have the other validators say'
+            ' from where this one may vote, set it to "probe"'
         )
-    log.error("journal.lost", reason=loss, policy="probe")
+    log.error("journal.lost", reason=loss, policy=config.consensus.amnesia)
     return journal, records or None
 
 
@@ -94,49 +100,60 @@ def _is_amnesic(records: Sequence[JournalRecord]) -> bool:
     return bool(marks) and isinstance(marks[-1], AmnesiaRecord)
 
 
-def start(genesis: Genesis, genesis_hash: Hash, validators: ValidatorSet, store: Store) -> Executed:
+def start(genesis: Genesis, genesis_hash: Hash, store: Store) -> Executed:
     """Where execution continues: the store's highest block, or genesis."""
     height = store.height()
     held = store.block(height) if height else None
     if held is not None:
         header, root = held.header, held.post_root
     else:
-        header = genesis_header(
-            chain_id_hash=genesis_hash,
-            epoch=FIRST_EPOCH,
-            time_ms=genesis.time_ms,
-            validators_hash=validators.validators_hash,
-        )
-        root = store.genesis_root()
-    waiting = Registry(Ledger(store, root)).lanes.deliveries_waiting()
-    return Executed(hash=block_hash(header), header=header, post_root=root, calls_waiting=waiting)
-
-
-def own_index(config: NodeConfig, genesis: Genesis, keys: NodeKeys) -> ValidatorIndex | None:
-    """This validator's place in the set; None for an observer. Raises UserError if genesis disagrees."""
-    if config.role is not Role.VALIDATOR or keys.consensus is None:
-        return None
-    public = keys.consensus.header.public
-    for index, each in enumerate(genesis.validators):
-        if each.consensus_key == public:
-            if each.identity_key != keys.identity.header.public:
-                raise UserError(
-                    f"genesis names another identity key for {each.name}: use the identity.key made with this"
-                    " consensus.key"
-                )
-            return ValidatorIndex(index)
-    raise UserError(
-        f"the consensus key {public.hex()[:16]}… is not in the genesis: have it added before the network"
-        ' starts, or write role = "full"'
+        header, root = genesis_block(genesis, genesis_hash), store.genesis_root()
+    name, ledger = block_hash(header), Ledger(store, root)
+    return Executed(
+        hash=name,
+        header=header,
+        post_root=root,
+        calls_waiting=Registry(ledger).lanes.deliveries_waiting(),
+        next_set=set_after(ledger, genesis_hash, header, name, genesis.parameters.epoch_blocks),
     )
 
 
-def gate(own: ValidatorIndex | None, genesis_hash: Hash, keys: NodeKeys) -> SigningGate | None:
-    """The choke point in front of the key; None for an observer, which never signs."""
-    if own is None or keys.consensus is None:
-        return None
-    sign = keys.consensus.signing_key.sign
-    return SigningGate(index=own, chain_id_hash=genesis_hash, epoch=FIRST_EPOCH, sign=sign)
+def genesis_block(genesis: Genesis, genesis_hash: Hash) -> Header:
+    """The block of height 0, which everybody makes from the genesis and nobody signs."""
+    return genesis_header(
+        chain_id_hash=genesis_hash,
+        epoch=FIRST_EPOCH,
+        time_ms=genesis.time_ms,
+        validators_hash=genesis_validators(genesis).validators_hash,
+    )
+
+
+def epoch_start(genesis: Genesis, genesis_hash: Hash, store: Store, newest: Header) -> Header:
+    """The block that the epoch after the `newest` final block builds on: a boundary block, or genesis.
+
+    Raises LocalFault if the store has lost it.
+    """
+    if newest.height == 0 or newest.flags & FLAG_BOUNDARY:
+        return newest
+    if newest.epoch == FIRST_EPOCH:
+        return genesis_block(genesis, genesis_hash)
+    held = store.boundary(newest.epoch - 1)
+    if held is None:
+        raise LocalFault(
+            f"{store.path} is inconsistent: the block on which epoch {newest.epoch} began is missing"
+        )
+    return held.boundary.header
+
+
+def check_keys(term: Term, keys: NodeKeys) -> None:
+    """Raises UserError if the set names one of this node's keys for another node: nobody may sign then."""
+    own = {each.header.public for each in keys.consensus}
+    for each in term.members.members:
+        if each.consensus_key in own and each.identity_key != keys.identity.header.public:
+            raise UserError(
+                f"the validator set names another identity key for {each.name}: use the identity.key made"
+                " with this consensus.key"
+            )
 
 
 def agreement_parameters(genesis: Genesis) -> Parameters:
@@ -147,6 +164,7 @@ def agreement_parameters(genesis: Genesis) -> Parameters:
         message_delay_ms=parameters.message_delay_ms,
         max_block_bytes=parameters.max_block_bytes,
         idle_interval_ms=parameters.idle_interval_ms,
+        epoch_blocks=parameters.epoch_blocks,
     )
 
 
@@ -155,12 +173,4 @@ def mempool_limits(config: NodeConfig) -> MempoolLimits:
     pool = config.mempool
     return MempoolLimits(
         transactions=pool.max_transactions, bytes=pool.max_bytes, per_account=pool.max_per_account
-    )
-
-
-def known_peers(config: NodeConfig, genesis: Genesis) -> frozenset[PeerId]:
-    """Validators of the genesis, and whoever the operator lists."""
-    return frozenset(
-        [PeerId(each.identity_key) for each in genesis.validators]
-        + [PeerId(each.identity) for each in config.network.peers]
     )

@@ -1,8 +1,9 @@
 """Between the transport's bytes and the node's messages: lanes, peer numbers, batches of transactions.
 
-Validators are peers 0 … n-1 by their index; every other identity gets the next free number when it first
-connects. A frame that does not decode convicts its sender, because links are authenticated. Transactions
-travel in batches, so that a thousand of them are a few frames; a batch is flooded as one item.
+Every identity gets a number when it is first heard of and keeps it while the process lives, whatever set it
+is in; a number is never given to another. Those of strangers who are gone are forgotten. A frame that does
+not decode convicts its sender, because links are authenticated. Transactions travel in batches, so that a
+thousand of them are a few frames; a batch is flooded as one item.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from net.identity import PeerId
 from net.lanes import Lane
 from net.transport import Transport
 from node.evidence_pool import KeptEvidence
+from node.state_sync.messages import Request, encode_sync_message
 
 SMALL_PROPOSAL_BYTES: Final = 32 * 1024  # with a larger body, a proposal takes the lane of bodies
 LARGE_PROPOSAL_BYTES: Final = 1024 * 1024  # so does one with so much support: many views failed before it
@@ -84,26 +86,40 @@ class EvidenceReceiver(Protocol):
         ...
 
 
+class SyncReceiver(Protocol):
+    """State sync, as the router sees it; it knows peers by identity, before and after agreement runs."""
+
+    def receive(self, peer: PeerId, frame: bytes) -> None:
+        """A frame of lane BULK. Raises DecodeError."""
+        ...
+
+    def peer_up(self, peer: PeerId) -> None:
+        """A session stands."""
+        ...
+
+    def peer_down(self, peer: PeerId) -> None:
+        """A session is gone."""
+        ...
+
+
 class Router:
     """Implements the transport's callbacks and the driver's `Links`. Built before both; `bind` joins them."""
 
     def __init__(
         self,
         *,
-        validators: Sequence[PeerId],
-        own: PeerId,
         candidates: CandidateReceiver | None,
         evidence: EvidenceReceiver,
         serve: Callable[[int, int], Chain],
         log: FilteringBoundLogger | None = None,
     ) -> None:
-        """`validators`: node identities by index. `serve(first, last)` reads final blocks, in a thread."""
+        """`serve(first, last)` reads final blocks, in a thread."""
         self.dropped_batches = 0
         self.candidate_peer_up: Callable[[Peer], None] = lambda peer: None
-        self._numbers: dict[PeerId, Peer] = {each: Peer(index) for index, each in enumerate(validators)}
-        self._identities: dict[Peer, PeerId] = {number: each for each, number in self._numbers.items()}
-        self._validators = len(validators)
-        self._own = own
+        self.sync: SyncReceiver | None = None  # set before the transport runs
+        self._numbers: dict[PeerId, Peer] = {}
+        self._identities: dict[Peer, PeerId] = {}
+        self._next_number = 0
         self._candidates = candidates
         self._evidence = evidence
         self._serve = serve
@@ -131,6 +147,9 @@ class Router:
             elif lane is Lane.CANDIDATES:
                 if self._candidates is not None:
                     self._candidates(self.number(sender), decode_candidate_message(frame))
+            elif lane is Lane.BULK:
+                if self.sync is not None:
+                    self.sync.receive(sender, frame)
             elif lane is Lane.TRANSACTIONS:
                 self._receive_gossip(sender, frame)
         except (DecodeError, PeerFault) as error:
@@ -154,6 +173,8 @@ class Router:
         number = self.number(peer)
         self._bound_inbox.post(PeerUp(number))
         self.candidate_peer_up(number)
+        if self.sync is not None:
+            self.sync.peer_up(peer)
         for each in self._evidence.all():  # few, mostly none: it may have been away when they were flooded
             frame = encode(EvidenceNotice(evidence=each.evidence))
             self._bound_transport.send(peer, Lane.TRANSACTIONS, frame)
@@ -161,6 +182,8 @@ class Router:
     def peer_down(self, peer: PeerId, reason: str) -> None:
         """A session is gone."""
         self._bound_inbox.post(PeerDown(self.number(peer)))
+        if self.sync is not None:
+            self.sync.peer_down(peer)
 
     def round_trip(self, peer: PeerId, rtt_us: int) -> None:
         """A link was measured."""
@@ -192,6 +215,16 @@ class Router:
         identity = self._identities.get(peer)
         if identity is not None:
             self._bound_transport.ban(identity, reason)
+
+    # --- state sync
+
+    def send_sync(self, peer: PeerId, request: Request) -> None:
+        """To one peer; dropped if it is gone."""
+        self._bound_transport.send(peer, Lane.BULK, encode_sync_message(request))
+
+    def ban(self, peer: PeerId, reason: str) -> None:
+        """Ban a peer by its identity."""
+        self._bound_transport.ban(peer, reason)
 
     # --- candidates
 
@@ -250,13 +283,20 @@ class Router:
     # --- peers
 
     def number(self, identity: PeerId) -> Peer:
-        """The peer number of an identity; a new one for a new observer."""
+        """The peer number of an identity; a new one for a new identity."""
         number = self._numbers.get(identity)
         if number is None:
-            number = Peer(max(len(self._numbers), self._validators))
+            number = Peer(self._next_number)
+            self._next_number += 1
             self._numbers[identity] = number
             self._identities[number] = identity
         return number
+
+    def forget(self, keep: Callable[[PeerId], bool]) -> None:
+        """Let go of identities that are neither connected nor to `keep`: over many epochs they add up."""
+        connected = set(self._bound_transport.connected())
+        for identity in [each for each in self._numbers if each not in connected and not keep(each)]:
+            del self._identities[self._numbers.pop(identity)]
 
     @property
     def identities(self) -> Mapping[Peer, PeerId]:

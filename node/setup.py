@@ -171,6 +171,7 @@ def build_genesis(
                 identity_key=descriptor.identity,
                 account=descriptor.account,
                 stake=Stake(stake),
+                address="" if descriptor.address is None else str(descriptor.address),
             )
         )
     genesis = Genesis(

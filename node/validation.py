@@ -28,6 +28,7 @@ from consensus.candidates.backing_events import (
     CandidateMisbehaviour,
     CandidateReceived,
     CandidateStage,
+    EpochBegan,
     ExecuteCandidate,
     Executed,
     PeerConnected,
@@ -83,7 +84,7 @@ class Validation:
     def __init__(
         self,
         *,
-        own: ValidatorIndex,
+        own: ValidatorIndex | None,
         chain_id_hash: Hash,
         epoch: Epoch,
         validators: ValidatorSet,
@@ -143,6 +144,11 @@ class Validation:
                 "statement.refused", candidate=answer.statement.candidate.hex(), reason=answer.reason
             )
         self._perform(self._machine.handle(answer))
+        self.on_change()
+
+    def begin_epoch(self, epoch: Epoch, own: ValidatorIndex | None, validators: ValidatorSet) -> None:
+        """Another set attests from now on; called once agreement signs in that epoch. `own`: None in none."""
+        self._perform(self._machine.handle(EpochBegan(epoch=epoch, own=own, validators=validators)))
         self.on_change()
 
     def on_final(self, notice: FinalNotice) -> None:

@@ -112,9 +112,9 @@ async def block(context: Context, *, height: HeightNumber | None = None, hash: H
 
 
 @METHODS.method
-async def validators(context: Context) -> Any:
-    """The epoch's validator set."""
-    return to_json(context.api.validators())
+async def validators(context: Context, *, epoch: HeightNumber | None = None) -> Any:
+    """An epoch's validator set; by default that of the present one."""
+    return to_json(context.api.validators(None if epoch is None else Epoch(epoch)))
 
 
 @METHODS.method

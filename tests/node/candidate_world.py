@@ -117,7 +117,7 @@ class World:
         return Collator(
             chain=1,
             entries=self.network.genesis.chains[0].entries,
-            validators=4,
+            validators=lambda: range(4),
             workers=self.pool,
             path=self.path / f"chain-of-{peer}",
             send=lambda receiver, message: self.send(peer, receiver, message),

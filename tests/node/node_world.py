@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "consensus" / "relay"))
 
 from relay_fakes import USERS, VALIDATORS, ScriptedGuests, make_genesis
 
-from consensus.agreement.config import EngineConfig, Restored, TimerSettings
-from consensus.agreement.engine import Engine
+from consensus.agreement.config import Restored, TimerSettings
+from consensus.agreement.epochs import Agreement, EpochSetup
 from consensus.agreement.events import Peer, PeerUp, Persisted, Received, ServeChain, Start
 from consensus.agreement.journal_records import SignedRecord, decode_record
 from consensus.agreement.messages import (
@@ -30,7 +30,7 @@ from consensus.agreement.messages import (
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives import crypto
-from consensus.primitives.ids import ZERO_HASH, Amount, Epoch, Hash, Nonce, ValidatorIndex
+from consensus.primitives.ids import ZERO_HASH, Amount, Hash, Nonce, ValidatorIndex
 from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis, genesis_state
 from consensus.relay.transactions import (
@@ -47,10 +47,10 @@ from node.executor import Executor
 from node.final_chain import FinalChain, FinalNotice
 from node.journal import Journal, create_journal, open_journal
 from node.mempool import Mempool
-from node.opening import agreement_parameters, start
+from node.opening import agreement_parameters, epoch_start, start
 from node.store import Store
 from node.trace import TraceRing
-from node.validator_set import genesis_validators
+from node.validator_set import FIRST_EPOCH, genesis_validators
 
 IDLE_MS = 30
 TIMERS = TimerSettings(start_us=300_000)
@@ -158,13 +158,15 @@ class Core:
         self.journal.note(replay.records)
         self.log = RecordingLog()
         self.links = Links(world, index, durable)
-        first = start(genesis, genesis_hash, validators, self.store)
+        first = start(genesis, genesis_hash, self.store)
         self.first_height = first.header.height
         limits = limits_of(genesis.parameters, genesis_hash)
         self.mempool = Mempool(genesis_hash, genesis.parameters)
         self.executor = Executor(
             chain_id_hash=genesis_hash,
             limits=limits,
+            epoch=FIRST_EPOCH,
+            epoch_blocks=genesis.parameters.epoch_blocks,
             validators=validators,
             store=self.store,
             guests=ScriptedGuests(),
@@ -174,30 +176,32 @@ class Core:
         )
         self.final_chain = FinalChain(self.executor, self.store)
         self.final_chain.listeners.append(self._final)
-        engine = Engine(
-            EngineConfig(
-                chain_id_hash=genesis_hash,
-                epoch=Epoch(1),
+        agreement = Agreement(
+            EpochSetup(
+                epoch=FIRST_EPOCH,
                 validators=validators,
-                verify=crypto.verify,
-                parameters=agreement_parameters(genesis),
-                timers=TIMERS,
-            ),
-            SigningGate(
-                index=ValidatorIndex(index),
-                chain_id_hash=genesis_hash,
-                epoch=Epoch(1),
-                sign=VALIDATORS[index].sign,
+                members=tuple(map(Peer, range(len(validators)))),
+                gate=SigningGate(
+                    index=ValidatorIndex(index),
+                    chain_id_hash=genesis_hash,
+                    epoch=FIRST_EPOCH,
+                    sign=VALIDATORS[index].sign,
+                ),
+                start=epoch_start(genesis, genesis_hash, self.store, first.header),
             ),
             Restored(
                 final=first.header,
                 proof=self.store.proof(first.header.height) if first.header.height else None,
                 records=tuple(map(decode_record, replay.records)),
             ),
+            chain_id_hash=genesis_hash,
+            verify=crypto.verify,
+            parameters=agreement_parameters(genesis),
+            timers=TIMERS,
         )
         self.when_certified: Callable[[Hash], None] = lambda block: None
         self.driver = Driver(
-            engine=engine,
+            agreement=agreement,
             journal=self.journal,  # type: ignore[arg-type]
             links=self.links,
             executor=self.executor,
@@ -206,6 +210,8 @@ class Core:
             on_certified=self._certified,
             on_statement=lambda answer: None,
             on_evidence=lambda evidence: None,
+            on_ending=lambda ending: None,
+            on_epoch=lambda setup: None,
             log=self.log,  # type: ignore[arg-type]
         )
         self.driver.builder = PayloadBuilder(
@@ -214,6 +220,7 @@ class Core:
             limits=limits,
             idle_interval_us=IDLE_MS * 1_000,
             includable=lambda view, limit: (),
+            evidence=tuple,
             answer=self.driver.post,
         )
         self.scope = trio.CancelScope()

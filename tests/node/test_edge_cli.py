@@ -74,15 +74,15 @@ def test_init_and_genesis_make_a_network_that_checks(tmp_path):
     make_network(tmp_path)
     done = run(
         *("genesis", "alice", "bob", "carol/node.json", "dora", "--network", "mynet"),
-        *("--account", "erin=1_000", "--stake", "bob=7", "--json"),
+        *("--account", "erin=1_000", "--stake", "bob=700", "--json"),
     )
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     genesis = read_genesis(tmp_path / "genesis.json")
     assert document["hash"] == genesis.hash.hex()
     assert document["nodes_joined"] == 3
-    assert [each.stake for each in genesis.validators] == [100, 7, 100]
-    assert genesis_validators(genesis).stake.total == 207
+    assert [each.stake for each in genesis.validators] == [100, 700, 100]
+    assert genesis_validators(genesis).stake.total == 900
 
     assert [peer.name for peer in load_config(tmp_path / "alice").network.peers] == ["bob", "carol", "dora"]
     assert [peer.name for peer in load_config(tmp_path / "dora").network.peers] == ["alice", "bob", "carol"]
@@ -243,7 +243,7 @@ def test_a_node_serves_until_a_signal_and_leaves_clean(number, code, monkeypatch
     seen = []
 
     async def run_node(config, genesis, node_keys, *, services, log):
-        seen.append((config.name, genesis.network, node_keys.consensus.header.purpose))
+        seen.append((config.name, genesis.network, node_keys.consensus[0].header.purpose))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(services[0], FakeNode())

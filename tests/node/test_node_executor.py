@@ -38,6 +38,8 @@ class Chain:
         self.executor = Executor(
             chain_id_hash=self.network.hash,
             limits=self.network.limits,
+            epoch=Epoch(1),
+            epoch_blocks=10_000,
             validators=self.network.validators,
             store=self.network.store,
             guests=self.network.guests,

@@ -21,13 +21,13 @@ from consensus.agreement.journal_records import (
 from consensus.primitives.errors import LocalFault, UserError
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, View
 from consensus.relay.genesis import Genesis
-from node.api import Role
 from node.config import Address, NodeConfig, load_config
 from node.config_writer import Settings
 from node.journal import open_journal
-from node.keys import NodeKeys, open_node_keys
+from node.keys import NodeKeys, new_seed, open_node_keys, write_key
+from node.lost_keys import lost_keys
 from node.node import Node
-from node.opening import bind_to_network, open_signing_journal, own_index
+from node.opening import bind_to_network, open_signing_journal
 from node.setup import build_genesis, init_node, journal_path, read_descriptor
 
 AMNESIA = AmnesiaRecord(epoch=Epoch(1), nonce=ZERO_HASH)
@@ -44,7 +44,7 @@ def home(tmp_path) -> Path:
 
 def parts(home: Path) -> tuple[NodeConfig, NodeKeys, Genesis]:
     """Config, keys, and a genesis of this one validator."""
-    genesis = build_genesis(network="alone", time_ms=1_000, validators=[(read_descriptor(home), 1)])
+    genesis = build_genesis(network="alone", time_ms=1_000, validators=[(read_descriptor(home), 100)])
     return load_config(home), open_node_keys(home / "keys", None, validator=True), genesis
 
 
@@ -61,7 +61,8 @@ def write(home: Path, *records) -> None:
 
 def restored(config: NodeConfig):
     log = RecordingLog()
-    journal, records = open_signing_journal(config, log)  # type: ignore[arg-type]
+    keys = open_node_keys(config.keys_path, None, validator=True)
+    journal, records = open_signing_journal(config, keys, log)  # type: ignore[arg-type]
     journal.close()
     return records, log
 
@@ -79,7 +80,7 @@ def test_records_are_given_back(home) -> None:
 
 
 def test_a_lost_journal_is_refused_in_words_that_bring_no_backup_back(home) -> None:
-    config = load_config(home)
+    config = policy(load_config(home), "refuse")
     journal_path(config).unlink()
     for _ in range(2):  # at every start, not only at that which found it missing
         with pytest.raises(UserError) as caught:
@@ -88,7 +89,7 @@ def test_a_lost_journal_is_refused_in_words_that_bring_no_backup_back(home) -> N
         assert "must not sign" in text
         assert "only the very newest journal" in text.lower()
         assert "never a backup" in text
-        assert 'consensus.amnesia = "probe"' in text
+        assert 'consensus.amnesia = "next_epoch"' in text
 
 
 def test_a_lost_journal_is_amnesia_until_the_bar_is_known(home) -> None:
@@ -124,7 +125,7 @@ def test_a_torn_first_record_after_a_loss_is_still_amnesia(home) -> None:
 
 
 def test_a_damaged_journal_is_a_lost_one(home) -> None:
-    config = load_config(home)
+    config = policy(load_config(home), "refuse")
     write(home, FLOOR)
     path = journal_path(config)
     path.write_bytes(b"\0" * 20 + path.read_bytes()[20:])
@@ -144,18 +145,67 @@ def test_a_journal_of_another_version_is_left_alone(home) -> None:
     assert journal_path(config).read_bytes() == before
 
 
-def test_a_key_that_genesis_does_not_name(home, tmp_path) -> None:
+def test_a_loss_names_the_keys_that_were_there_and_none_that_was_made_since(home) -> None:
+    config = load_config(home)
+    assert lost_keys(config.data_path) is None
+    first = open_node_keys(config.keys_path, None, validator=True).consensus[0].header.public
+    journal_path(config).unlink()
+    restored(config)
+    assert lost_keys(config.data_path) == {first}
+    second = write_key(
+        config.keys_path / "consensus-2.key",
+        seed=new_seed(),
+        name="alice",
+        purpose="consensus",
+        passphrase=None,
+    ).public
+    for _ in range(2):  # restarts with the fresh key, before anything is in the journal
+        records, _ = restored(config)
+        assert records is None
+        assert lost_keys(config.data_path) == {first}
+    write(home, AMNESIA)
+    journal_path(config).unlink()  # the second loss: both may have signed
+    restored(config)
+    assert lost_keys(config.data_path) == {first, second}
+
+
+def test_a_loss_that_can_not_be_written_down_lets_nothing_be_signed(home) -> None:
+    config = load_config(home)
+    journal_path(config).unlink()
+    (config.data_path / "lost-keys").write_text("not hexadecimal\n")
+    with pytest.raises(LocalFault, match="which keys must not sign"):
+        restored(config)
+
+
+def made_node(home: Path, config: NodeConfig, keys: NodeKeys, genesis: Genesis) -> Node:
+    """The node as it would start; closed again."""
+    with Node.open(config, genesis, keys, structlog.get_logger("test")) as node:
+        return node
+
+
+def test_the_set_says_which_key_signs_and_who_is_no_member_follows(home, tmp_path) -> None:
     config, keys, genesis = parts(home)
-    assert own_index(config, genesis, keys) == 0
+    write_key(
+        config.keys_path / "consensus-2.key",
+        seed=new_seed(),
+        name="alice",
+        purpose="consensus",
+        passphrase=None,
+    )
+    both = open_node_keys(config.keys_path, None, validator=True)
+    assert len(both.consensus) == 2
+    term = made_node(home, config, both, genesis).epochs.current
+    assert term.own == 0
+    assert term.key is not None
+    assert term.key.header.public == genesis.validators[0].consensus_key
     settings = Settings(name="bob", listen=Address("127.0.0.1", 0), rpc_listen=None)
     init_node(tmp_path / "bob", settings, passphrase=None)
-    _, other_keys, other = parts(tmp_path / "bob")
-    with pytest.raises(UserError, match="is not in the genesis"):
-        own_index(config, other, keys)
-    mixed = replace(keys, identity=other_keys.identity)
+    bob_config, bob_keys, _ = parts(tmp_path / "bob")
+    stranger = made_node(tmp_path / "bob", bob_config, bob_keys, genesis).epochs.current
+    assert (stranger.own, stranger.key) == (None, None)
+    mixed = replace(keys, identity=bob_keys.identity)
     with pytest.raises(UserError, match=r"another identity key for alice: use the identity\.key"):
-        own_index(config, genesis, mixed)
-    assert own_index(config.model_copy(update={"role": Role.FULL}), other, keys) is None
+        made_node(home, config, mixed, genesis)
 
 
 def test_a_directory_serves_one_process_and_one_network(home) -> None:

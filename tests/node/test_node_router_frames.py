@@ -34,6 +34,7 @@ class FakeTransport:
         self.banned: list[tuple[PeerId, str]] = []
         self.sent: list[tuple[PeerId, Lane, bytes]] = []
         self.shouted: list[tuple[Lane, bytes]] = []
+        self.here = VALIDATORS[1:]
 
     def ban(self, peer: PeerId, reason: str) -> None:
         self.banned.append((peer, reason))
@@ -46,7 +47,7 @@ class FakeTransport:
         self.shouted.append((lane, payload))
 
     def connected(self) -> list[PeerId]:
-        return VALIDATORS[1:]
+        return self.here
 
 
 class FakePool:
@@ -78,14 +79,14 @@ class FakeInbox:
 
 def made(serve=None, pool=None) -> tuple[Router, FakeTransport, FakeInbox]:
     router = Router(
-        validators=VALIDATORS,
-        own=VALIDATORS[0],
         candidates=lambda peer, message: None,
         evidence=pool or FakePool(),
         serve=serve or (lambda first, last: Chain(first=Height(first), blocks=(), proof=None)),
     )
     transport, inbox = FakeTransport(), FakeInbox()
     router.bind(transport, inbox)  # type: ignore[arg-type]
+    for each in VALIDATORS:
+        router.number(each)
     return router, transport, inbox
 
 
@@ -113,7 +114,7 @@ def test_a_truncated_message_is_garbage_too() -> None:
     assert inbox.events == [Received(Peer(1), GetBlock(epoch=Epoch(1), block=Hash(b"b" * 32)))]
 
 
-def test_validators_have_their_index_and_strangers_the_next_numbers() -> None:
+def test_every_identity_has_a_number_of_its_own() -> None:
     router, transport, inbox = made()
     router.peer_up(VALIDATORS[2])
     router.peer_up(STRANGER)
@@ -132,6 +133,19 @@ def test_validators_have_their_index_and_strangers_the_next_numbers() -> None:
     router.misbehaved(Peer(5), "it lied")
     router.misbehaved(Peer(99), "nobody has this number")
     assert transport.banned == [(OTHER, "it lied")]
+
+
+def test_who_is_gone_and_not_wanted_is_forgotten_and_its_number_is_never_given_again() -> None:
+    router, transport, inbox = made()
+    for peer in (STRANGER, OTHER):
+        router.peer_up(peer)
+    transport.here = [*VALIDATORS[1:], OTHER]
+    router.forget(VALIDATORS.__contains__)
+    assert set(router.identities.values()) == {*VALIDATORS, OTHER}
+    router.misbehaved(Peer(4), "it was the stranger")
+    assert transport.banned == []
+    router.peer_up(STRANGER)
+    assert inbox.events[-1] == PeerUp(Peer(6))
 
 
 def test_messages_go_to_whom_they_are_for() -> None:
