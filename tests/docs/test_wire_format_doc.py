@@ -76,6 +76,7 @@ MODULES = (
     "consensus.relay.views",
     "consensus.relay.proofs",
     "node.router",
+    "node.state_sync.messages",
 )
 TAG = re.compile(r"(?:TALLY|PHALANX|phalanx)/[a-z/-]+/\d+")
 
