@@ -179,6 +179,26 @@ def scale(output: Output, largest: int) -> None:
         raise LocalFault("latency differs from CONSENSUS.md section 22 by more than 15 %: see the table")
 
 
+@bench.command(epilog=example("phalanx bench certificates --json"))
+@click.option(
+    "--validators",
+    "sizes",
+    type=click.IntRange(1, 200),
+    multiple=True,
+    default=(4, 32, 100, 200),
+    show_default=True,
+    help="A size of the validator set; can be repeated.",
+)
+@json_option
+@pass_output
+def certificates(output: Output, sizes: tuple[int, ...]) -> None:
+    """What checking certificates and votes costs as the validator set grows."""
+    from bench.certificates import report_table, run
+
+    report = run(sizes)
+    output.result(report, report_table(report))
+
+
 @click.group()
 def chaos() -> None:
     """Break a network on purpose and check that its promises hold."""

@@ -35,6 +35,7 @@ from consensus.agreement.events import (
     ValidateBlock,
 )
 from consensus.agreement.messages import (
+    Certificate,
     Kind,
     Message,
     Proposal,
@@ -52,6 +53,7 @@ from consensus.primitives.ids import (
     Hash,
     Milliseconds,
     PublicKey,
+    Signature,
     Stake,
     ValidatorIndex,
 )
@@ -78,6 +80,8 @@ class MeshResult:
     two_rounds_us: list[int] = field(default_factory=list)
     blocks: int = 0  # final at every live validator, after the warm-up
     views: int = 0
+    signatures_received: int = 0  # in the messages that arrived
+    signatures_checked: int = 0  # of these, those that were not in a checker's memory or moot
     traffic: Traffic = field(default_factory=Traffic)
 
     @property
@@ -102,7 +106,7 @@ class Mesh:
         self.result: Final = MeshResult()
         self._delays = delays
         self._payload = bytes(payload_bytes)
-        oracle = SignatureOracle()
+        oracle = self._oracle = SignatureOracle()
         chain = hash_tagged(b"TALLY/genesis/1", b"mesh")
         keys = [PublicKey(hash_tagged(b"PHALANX/mesh/key", b"%d" % index)) for index in range(count)]
         validators = ValidatorSet(
@@ -118,7 +122,7 @@ class Mesh:
             chain_id_hash=chain,
             epoch=EPOCH,
             validators=validators,
-            verify=oracle.verify,
+            verify=self._verify,
             parameters=Parameters(idle_interval_ms=0),
             timers=WAN,
         )
@@ -228,13 +232,31 @@ class Mesh:
             self.result.traffic.messages[name] += len(destinations)
             self.result.traffic.bytes[name] += size * len(destinations)
         received = Received(Peer(source), message)
+        carried = _signatures(message) if self._counting else 0
         for each in destinations:
             if each in self._engines:
+                self.result.signatures_received += carried
                 self._push(self._now_us + self._delays[source][each], each, received)
+
+    def _verify(self, key: PublicKey, message: bytes, signature: Signature) -> bool:
+        self.result.signatures_checked += self._counting
+        return self._oracle.verify(key, message, signature)
 
     def _push(self, at_us: int, index: int, event: Event) -> None:
         self._sequence += 1
         heapq.heappush(self._queue, (at_us, self._sequence, index, event))
+
+
+def _signatures(message: Message) -> int:
+    """How many signatures a receiver would check that remembers nothing; none of faults and fallbacks."""
+    if isinstance(message, Vote):
+        return 1 + (message.leader_sig is not None)
+    if isinstance(message, Certificate):
+        return sum(len(group.sigs) for group in message.groups) + len(message.leader_sigs)
+    if isinstance(message, Proposal):
+        attached = (*message.support, *((message.vote,) if message.vote is not None else ()))
+        return 1 + sum(_signatures(each) for each in attached)
+    return 0
 
 
 def _kind(message: Message) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from bench.latency_model import Expected, expect
 from bench.mesh import Mesh, MeshResult
 from bench.regions import REGIONS, Matrix, place
-from bench.statistics import percentile
+from bench.statistics import columns, percentile
 from consensus.agreement.thresholds import Mode
 
 WARM_UP_BLOCKS: Final = 3
@@ -68,11 +68,7 @@ def report_table(report: dict[str, Any]) -> str:
         "messages_per_block",
         "kib_per_block",
     )
-    lines = [head, *(tuple(str(row.get(key, "-")) for key in keys) for row in report["rows"])]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-    )
+    return columns(head, [[row.get(key, "-") for key in keys] for row in report["rows"]])
 
 
 def _measure(case: Case) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Percentiles of measured durations, the one way they are computed everywhere in the reports."""
+"""Percentiles of measured durations, and tables: the one way they are made everywhere in the reports."""
 
 from collections.abc import Sequence
 
@@ -18,3 +18,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 def milliseconds(nanoseconds: float) -> float:
     """Nanoseconds as milliseconds, to three digits: what a report prints."""
     return round(nanoseconds / 1e6, 3)
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows under their heads, right-aligned."""
+    lines = [tuple(head), *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )

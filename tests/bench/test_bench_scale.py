@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.certificates import run as certificate_costs
 from bench.latency_model import expect
 from bench.mesh import Mesh
 from bench.regions import REGIONS, place
@@ -53,3 +54,10 @@ def test_the_report_stands_by_the_quoted_figures() -> None:
     assert [row["validators"] for row in report["rows"]] == [4, 10]
     assert report["within_tolerance"]
     assert {case.validators for case in CASES} >= {4, 10, 50, 200}
+
+
+def test_certificates_cost_a_quorum_of_checks_once() -> None:
+    (row,) = certificate_costs((7,))["rows"]
+    assert row["signatures"] == 5 + 1  # a quorum of votes and the leader's
+    assert row["remembered_ms"] < row["stranger_ms"]
+    assert 5 <= row["checked_per_block"] < row["received_per_block"]
