@@ -1,4 +1,4 @@
-"""Keeps a consumer chain busy through its collator and counts what became final."""
+"""Keeps a consumer chain busy through its collator and counts what was enacted with effect."""
 
 import time
 from collections.abc import Iterator
@@ -85,8 +85,10 @@ class ChainLoad:
             reports = await self.client.chain_receipts(self.chain, hashes)
         except (RpcError, RpcUnreachable):
             return
-        enacted = [report.hash for report in reports if report.stage in DONE]
+        enacted = [report for report in reports if report.stage in DONE]
         for each in enacted:
-            del self._pending[each]
+            del self._pending[each.hash]
+            if each.code:
+                self.refused[each.hash] = f"the chain carries it without effect (its code {each.code})"
         if enacted:
-            self.done.append((time.monotonic_ns(), len(enacted)))
+            self.done.append((time.monotonic_ns(), sum(not each.code for each in enacted)))

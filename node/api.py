@@ -209,12 +209,17 @@ class ChainReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainTransactionReport:
-    """A consumer-chain transaction as its collator sees it."""
+    """A consumer-chain transaction as its collator sees it.
+
+    `code` is what the chain's own code says of it, once a candidate carries it: 0 is done, anything else its
+    reason for refusing it. None where it says nothing. `error`: why no candidate can carry it.
+    """
 
     hash: Hash
     stage: ChainStage
     candidate: Hash | None = None
     height: Height | None = None
+    code: int | None = None
     error: str = ""
 
 

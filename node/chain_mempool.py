@@ -5,7 +5,7 @@ lost candidate's transactions go back to the front, where they came from.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -18,6 +18,7 @@ from node.api import ChainStage, ChainTransactionReport
 MAX_WAITING: Final = 50_000
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
 TRACKED: Final = 200_000  # transactions whose stage is remembered
+_ENACTED: Final = frozenset({ChainStage.ENACTED, ChainStage.FINAL})
 
 
 class ChainTransaction(NamedTuple):
@@ -104,15 +105,35 @@ class ChainMempool:
 
 @dataclass(slots=True)
 class CandidateProgress:
-    """How far the transactions of one candidate have come."""
+    """How far the transactions of one candidate have come.
+
+    `refused` has the guest's code of each transaction that took no effect; None if the guest tells none.
+    """
 
     candidate: Hash
     height: Height
+    refused: Mapping[Hash, int] | None
     stage: ChainStage = ChainStage.COLLATED
+
+    def code(self, name: Hash) -> int | None:
+        """What the guest says of one of them: 0 is done."""
+        return None if self.refused is None else self.refused.get(name, 0)
+
+
+def refused_among(transactions: Iterable[ChainTransaction], codes: bytes | None) -> dict[Hash, int] | None:
+    """By name, the codes of those that took no effect however often the candidate carries them."""
+    if codes is None:
+        return None
+    named = [(each.name, code) for each, code in zip(transactions, codes, strict=True)]
+    done = {name for name, code in named if code == 0}
+    return {name: code for name, code in named if name not in done}
 
 
 class ChainProgress:
-    """Stages of the latest `TRACKED` transactions."""
+    """Stages of the latest `TRACKED` transactions.
+
+    What took effect stays so: the same bytes may be sent again, and then be refused (for a used nonce).
+    """
 
     def __init__(self, tracked: int = TRACKED) -> None:
         self._tracked = tracked
@@ -137,12 +158,19 @@ class ChainProgress:
         place = self._places.get(name)
         if isinstance(place, CandidateProgress):
             return ChainTransactionReport(
-                hash=name, stage=place.stage, candidate=place.candidate, height=place.height
+                hash=name,
+                stage=place.stage,
+                candidate=place.candidate,
+                height=place.height,
+                code=place.code(name),
             )
         stage = ChainStage.UNKNOWN if place is None or place else ChainStage.ACCEPTED
         return ChainTransactionReport(hash=name, stage=stage, error=place or "")
 
     def _put(self, name: Hash, place: CandidateProgress | str) -> None:
+        before = self._places.get(name)
+        if isinstance(before, CandidateProgress) and before.code(name) == 0 and before.stage in _ENACTED:
+            return
         self._places[name] = place
         if len(self._places) > self._tracked:
             self._places.popitem(last=False)

@@ -24,9 +24,14 @@ from typing import Annotated, Any, ClassVar, Final
 
 import lmdb
 
-from consensus.candidates.receipts import MAX_OFFER_BYTES, MAX_POV_BYTES, CandidateHeader
+from consensus.candidates.receipts import (
+    MAX_BODY_TRANSACTIONS,
+    MAX_OFFER_BYTES,
+    MAX_POV_BYTES,
+    CandidateHeader,
+)
 from consensus.primitives.codec import MaxLength, decode, encode
-from consensus.primitives.errors import LocalFault, UserError
+from consensus.primitives.errors import DecodeError, LocalFault, UserError
 from consensus.primitives.ids import Hash, Height
 from consensus.primitives.tree import MissingNode, NodeStore, Update
 
@@ -39,13 +44,17 @@ _HEIGHT: Final = struct.Struct(">Q")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCandidate:
-    """A candidate and what it did to the tree; node hashes one after the other."""
+    """A candidate and what it did to the tree; node hashes one after the other.
 
-    WIRE_VERSION: ClassVar[int] = 1
+    `codes`: what the guest says of each transaction, if it does.
+    """
+
+    WIRE_VERSION: ClassVar[int] = 2
     header: CandidateHeader
     pov: Annotated[bytes, MaxLength(MAX_POV_BYTES)]
     added: Annotated[bytes, MaxLength(_MAX_NAMES)]
     removed: Annotated[bytes, MaxLength(_MAX_NAMES)]
+    codes: Annotated[bytes, MaxLength(MAX_BODY_TRANSACTIONS)] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +70,10 @@ class ChainReplica:
     """The open copy of one chain; a `NodeStore`. Methods that write block on the disk: one at a time."""
 
     def __init__(self, path: Path, genesis: Version, nodes: Update) -> None:
-        """Open, or begin at `genesis` whose tree is `nodes`. Raises UserError if it is another chain's."""
+        """Open, or begin at `genesis` whose tree is `nodes`.
+
+        Raises UserError if it is another chain's or of another version.
+        """
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
         try:
@@ -74,7 +86,12 @@ class ChainReplica:
         self._begin(genesis, nodes)
         self._line: dict[Height, Version] = {}
         self._heights: dict[Hash, Height] = {}
-        self._load(genesis)
+        try:
+            self._load(genesis)
+        except DecodeError as error:
+            raise UserError(
+                f"{path} holds what this version can not read ({error}): run the version that wrote it"
+            ) from None
 
     def _begin(self, genesis: Version, nodes: Update) -> None:
         with self._writing() as txn:
@@ -149,12 +166,16 @@ class ChainReplica:
 
     # --- writing
 
-    def append(self, header: CandidateHeader, pov: bytes, changed: Update) -> None:
+    def append(self, header: CandidateHeader, pov: bytes, changed: Update, codes: bytes | None) -> None:
         """Add a candidate on `top`. Durable on return. Raises LocalFault."""
         if header.parent_head != self.top.head or header.height != self.top.height + 1:
             raise ValueError("a candidate is appended to the version that it builds on")
         record = StoredCandidate(
-            header=header, pov=pov, added=b"".join(changed.added), removed=b"".join(changed.removed)
+            header=header,
+            pov=pov,
+            added=b"".join(changed.added),
+            removed=b"".join(changed.removed),
+            codes=codes,
         )
         with self._writing() as txn:
             self._add(txn, changed.added)
@@ -250,4 +271,5 @@ def _node(txn: Any, name: Hash) -> bytes:
 
 
 def _decoded(raw: bytes) -> StoredCandidate:
+    """Raises DecodeError for the record of another version of this program."""
     return decode(StoredCandidate, raw, limit=2 * _MAX_NAMES + MAX_OFFER_BYTES)

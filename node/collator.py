@@ -59,6 +59,7 @@ from node.chain_mempool import (
     ChainProgress,
     ChainTransaction,
     chain_transaction,
+    refused_among,
 )
 from node.chain_replica import ChainReplica, StoredCandidate, Version
 from node.collation_work import RecordingWorkers, run_foreign, run_plan
@@ -309,12 +310,17 @@ class Collator:
             await self._drop(names[ends[-1] :])
 
     async def _take_over(self, foreign: Foreign, code: bytes, fuel_limit: Fuel) -> None:
-        transactions = await trio.to_thread.run_sync(
+        taken = await trio.to_thread.run_sync(
             run_foreign, self._replica, self._workers, foreign, code, fuel_limit, limiter=self._limiter
         )
-        self._mempool.remove(transactions)
-        progress = CandidateProgress(foreign.candidate, foreign.header.height, ChainStage.ENACTED)
-        self._progress.collated(transactions, progress)
+        self._mempool.remove(taken.transactions)
+        progress = CandidateProgress(
+            foreign.candidate,
+            foreign.header.height,
+            refused_among(taken.transactions, taken.codes),
+            ChainStage.ENACTED,
+        )
+        self._progress.collated(taken.transactions, progress)
         self._unproved.append((self._view.height, progress))
         self.adopted += 1
         self._log.info("candidate.adopted", candidate=foreign.candidate.hex(), height=foreign.header.height)
@@ -374,7 +380,7 @@ class Collator:
             return False
         self.building = True
         try:
-            header, pov = await trio.to_thread.run_sync(
+            done = await trio.to_thread.run_sync(
                 run_plan, self._replica, self._workers, plan, limiter=self._limiter
             )
         except InvalidBlock as error:
@@ -386,16 +392,16 @@ class Collator:
             return False
         finally:
             self.building = False
-        self._size.succeeded(len(chosen), header.fuel_used, len(pov))
-        flight = self._enter_flight(header, pov, chosen)
+        self._size.succeeded(len(chosen), done.header.fuel_used, len(done.pov))
+        flight = self._enter_flight(done.header, done.pov, chosen, done.codes)
         self.built += 1
         self._log.debug(
             "candidate.collated",
             candidate=flight.progress.candidate.hex(),
-            height=header.height,
+            height=done.header.height,
             transactions=len(chosen),
-            fuel=header.fuel_used,
-            pov_bytes=len(pov),
+            fuel=done.header.fuel_used,
+            pov_bytes=len(done.pov),
         )
         self._offer(flight, flight.offer)
         return True
@@ -420,10 +426,14 @@ class Collator:
             self._log.error("collation.stuck", messages=len(plan.inbox), reason=reason)
 
     def _enter_flight(
-        self, header: CandidateHeader, pov: bytes, transactions: list[ChainTransaction]
+        self,
+        header: CandidateHeader,
+        pov: bytes,
+        transactions: list[ChainTransaction],
+        codes: bytes | None,
     ) -> _Flight:
         self._pipeline.add(header)
-        progress = CandidateProgress(header.hash, header.height)
+        progress = CandidateProgress(header.hash, header.height, refused_among(transactions, codes))
         self._progress.collated(transactions, progress)
         flight = _Flight(header, pov, transactions, progress)
         self._flights.append(flight)
@@ -461,9 +471,10 @@ class Collator:
             transactions = _transactions_of(held)
             if held.header.height > base:
                 self._mempool.restore(transactions)
-                self._enter_flight(held.header, held.pov, transactions)
+                self._enter_flight(held.header, held.pov, transactions, held.codes)
             else:
-                settled = CandidateProgress(held.header.hash, held.header.height, ChainStage.FINAL)
+                refused = refused_among(transactions, held.codes)
+                settled = CandidateProgress(held.header.hash, held.header.height, refused, ChainStage.FINAL)
                 self._progress.collated(transactions, settled)
 
 

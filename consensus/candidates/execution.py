@@ -9,7 +9,10 @@ The guest's input, all integers little-endian:
     u32 messages, then each: u32 length ‖ u8 source kind ‖ module (32) ‖ u32 chain ‖ payload
     u32 transactions, then each: u32 length ‖ bytes
 
-The source kind is the endpoint's wire tag; the length covers all that follows it.
+The source kind is the endpoint's wire tag; the length covers all that follows it. What became of each message
+and transaction the guest may say in its output (docs/guest-abi.md section 2), which binds nobody:
+
+    u32 messages, then a byte for each;  u32 transactions, then a byte for each: 0 done, else its own reason
 """
 
 from collections.abc import Sequence
@@ -75,6 +78,16 @@ def frame_input(messages: Sequence[InboxMessage], transactions: Sequence[bytes])
 def framed_bytes(messages: Sequence[InboxMessage], transactions: Sequence[bytes]) -> int:
     """How long `frame_input` would be, in bytes."""
     return 8 + sum(41 + len(each.payload) for each in messages) + sum(4 + len(each) for each in transactions)
+
+
+def transaction_codes(output: bytes, messages: int, transactions: int) -> bytes | None:
+    """A byte for each transaction of a block, from its guest's output; None if that is something else."""
+    start = 4 + messages + 4
+    if len(output) != start + transactions:
+        return None
+    counts = output[:4], output[start - 4 : start]
+    said = tuple(int.from_bytes(each, "little") for each in counts)
+    return output[start:] if said == (messages, transactions) else None
 
 
 def chain_call(

@@ -263,15 +263,24 @@ def _send(output: Output, submission: Submission, number: ChainId, action: agora
     else:
         document["receipt"] = to_json(report)
         rows += [("stage", report.stage), ("chain height", report.height)]
-        if report.error:
-            document["error"] = report.error
+    problem = "" if report is None else report.error or _refusal(report, number)
+    if problem:
+        document["error"] = problem
     output.result(document, table(rows))
-    if report is not None and report.error:
-        raise UserError(report.error)
+    if problem:
+        raise UserError(problem)
+
+
+def _refusal(report: ChainTransactionReport, number: ChainId) -> str:
+    """Why the chain's code did nothing for a transaction that it carries; empty if it did something."""
+    if not report.code:
+        return ""
+    reasons = {int(each): each.name.lower().replace("_", " ") for each in agora.Code}
+    return f"chain {number} carries it without effect: {reasons.get(report.code, f'code {report.code}')}"
 
 
 def _check_funds(sender: agora.Account, action: agora.Action, number: ChainId) -> None:
-    """Raises UserError for a transfer that the chain would carry and not do: its refusals are not told."""
+    """Raises UserError for a transfer that the chain would carry and not do: better told before."""
     if isinstance(action, agora.Transfer) and action.amount > sender.balance:
         raise UserError(
             f"the sender has {sender.balance} units on chain {number}, not the {action.amount} to send"

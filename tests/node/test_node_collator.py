@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import trio
-from candidate_world import COLLATOR, OWN, SECOND, World, make_network, until
+from candidate_world import COLLATOR, DOMAIN, OWN, SECOND, World, make_network, until
 from relay_fakes import USERS
 
 from consensus.candidates.receipts import CandidateOffer
 from consensus.primitives.errors import UserError
+from consensus.primitives.ids import Nonce
 from consensus.relay.parameters import ChainTerms
 from enclaves.guests import agora, assets
 from enclaves.pool import WorkerPool
@@ -240,6 +241,39 @@ def test_messages_are_consumed_exactly_once(network, pool, tmp_path) -> None:
             assert world.account(0).balance == 10**9 - 35
 
     trio.run(main)
+
+
+def test_what_the_chain_says_of_each_transaction_is_told(network, pool, tmp_path) -> None:
+    """Also after a restart, and by a collator that took the candidate over; what took effect stays done."""
+    world = World(network, pool, tmp_path)
+    good = world.signed(0, agora.Transfer(to=USERS[1].public, amount=1))
+    poor = world.signed(0, agora.Transfer(to=USERS[1].public, amount=10**12))
+    early = agora.sign_transaction(USERS[0], DOMAIN, Nonce(9), agora.Transfer(to=USERS[1].public, amount=1))
+    names = [chain_transaction(raw).name for raw in (good, poor, early, b"rubbish")]
+    told = [agora.Code.OK, agora.Code.NO_FUNDS, agora.Code.BAD_NONCE, agora.Code.MALFORMED]
+
+    def codes(collator) -> list[int | None]:
+        return [each.code for each in collator.receipts(names)]
+
+    async def main() -> None:
+        world.second = world.make_collator(SECOND)
+        async with world.running() as nursery:
+            nursery.start_soon(world.second.run)
+            await world.collator.submit([good, poor, early])
+            assert codes(world.collator)[0] is None
+            await world.collator.submit([b"rubbish"])
+            await enact_all(world)
+            await until(lambda: world.second.adopted)
+            assert codes(world.collator) == codes(world.second) == told
+            await world.collator.submit([good])  # a used nonce now
+            await enact_all(world)
+            assert codes(world.collator) == told
+            assert world.account(1).balance == 10**9 + 1
+
+    trio.run(main)
+    world.collator.close()
+    world.collator = world.make_collator()
+    assert codes(world.collator) == told
 
 
 def test_blocks_stay_within_fuel_and_pov_limits(pool, tmp_path) -> None:

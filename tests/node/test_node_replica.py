@@ -65,7 +65,7 @@ def test_exactly_the_held_versions_are_kept(tmp_path, monkeypatch, seed: int) ->
             with replica.snapshot() as nodes:
                 changed = update(nodes, replica.top.root, changes)
             after = contents[replica.top.height] | changes
-            replica.append(header_on(replica.top, changed.root, step), b"pov", changed)
+            replica.append(header_on(replica.top, changed.root, step), b"pov", changed, None)
             contents[replica.top.height] = {key: value for key, value in after.items() if value is not None}
         elif action == "settle" and replica.top.height > replica.base.height:
             replica.settle(Height(rng.randrange(replica.base.height + 1, replica.top.height + 1)))
@@ -93,13 +93,13 @@ def test_candidates_are_found_by_name_and_unknown_nodes_missing(tmp_path) -> Non
     with replica.snapshot() as nodes:
         changed = update(nodes, replica.top.root, {KEYS[0]: b"new"})
     header = header_on(replica.top, changed.root, 1)
-    replica.append(header, b"pov", changed)
+    replica.append(header, b"pov", changed, b"\x00")
     found = replica.candidate_named(header.hash)
     assert found is not None
     assert (found.header, found.pov) == (header, b"pov")
     assert get(replica, changed.root, KEYS[0]) == b"new"
     with pytest.raises(ValueError, match="appended"):
-        replica.append(header, b"pov", changed)
+        replica.append(header, b"pov", changed, b"\x00")
     replica.drop()
     assert replica.candidate_named(header.hash) is None
     with pytest.raises(MissingNode):
