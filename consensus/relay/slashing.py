@@ -110,6 +110,5 @@ def punish(staking: Staking, conviction: OffenceRecord, jailed_until: Epoch) -> 
     record = staking.existing(conviction.account)
     if Offence(conviction.offence) in DOUBLE_SIGNING or record.standing == Standing.TOMBSTONED:
         staking.put(replace(record, standing=int(Standing.TOMBSTONED), jailed_until=Epoch(0)))
-    else:
-        until = max(record.jailed_until, jailed_until)
-        staking.put(replace(record, standing=int(Standing.JAILED), jailed_until=until))
+    else:  # one that sits already sits longer: epochs only grow
+        staking.put(replace(record, standing=int(Standing.JAILED), jailed_until=jailed_until))

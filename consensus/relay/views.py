@@ -38,7 +38,7 @@ from consensus.relay.registry import (
     Registry,
     module_index_key,
 )
-from consensus.relay.staking import RosterEntry, Staking, ValidatorRecord
+from consensus.relay.staking import LeavingRecord, RosterEntry, Staking, ValidatorRecord
 
 
 class StateView:
@@ -103,6 +103,10 @@ class StateView:
     def validator(self, account: PublicKey) -> ValidatorRecord | None:
         """A validator as of the next election."""
         return self._staking.validator(account)
+
+    def leaving(self, epoch: Epoch) -> LeavingRecord | None:
+        """The stake that stood in no set after an epoch's, while any of it is not paid out."""
+        return self._staking.leaving(epoch)
 
     def roster(self) -> tuple[RosterEntry, ...]:
         """Who may be elected, the most stake first."""

@@ -123,6 +123,14 @@ def test_another_epochs_offence_counts_again_and_lengthens_the_jail() -> None:
     assert network.view.validator(OPERATORS[1].public).jailed_until == 5
 
 
+def test_a_lesser_offence_does_not_lift_a_tombstone() -> None:
+    network = quick()
+    to_epoch(network, 2)
+    network.block(evidence=[evidence(network, 1, epoch=1)])
+    network.block(evidence=[evidence(network, 1, epoch=2, votes=CONTRADICTION)])
+    assert standing(network, 1) is Standing.TOMBSTONED
+
+
 def test_evidence_counts_until_the_last_block_of_its_window() -> None:
     network = quick(evidence_epochs=2)
     piece = evidence(network, 3, epoch=1)
