@@ -68,7 +68,7 @@ from node.opening import (
 from node.progress import Progress
 from node.router import Router
 from node.state_sync.arriving import STORE_DIRECTORY
-from node.state_sync.begin import checkpoint_of, fetch_state, must_resume
+from node.state_sync.begin import after_fetch, checkpoint_of, fetch_state, must_resume
 from node.state_sync.server import SyncServer
 from node.state_sync.trust import start_at, trust_of
 from node.state_sync.watching import SyncWatch
@@ -93,6 +93,7 @@ async def run_node(
     while True:
         if fetch:
             await fetch_state(config, genesis, keys, log)
+            config = after_fetch(config)
         with Node.open(config, genesis, keys, log) as node:
             _tune_garbage_collection()
             await node.run(services)

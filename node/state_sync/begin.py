@@ -46,6 +46,13 @@ def must_resume(config: NodeConfig) -> bool:
     return True
 
 
+def after_fetch(config: NodeConfig) -> NodeConfig:
+    """How a node that has just fetched a state goes on: it asks for another only if it is far behind again."""
+    if config.sync.mode != "state":
+        return config
+    return config.model_copy(update={"sync": config.sync.model_copy(update={"mode": "auto"})})
+
+
 async def fetch_state(
     config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: FilteringBoundLogger
 ) -> None:

@@ -87,7 +87,6 @@ class Session:
         self._trust = trust
         self._checkpoint = checkpoint
         self._log = log
-        self._expected = max(1, len(links.peers))
         self._offers: dict[PeerId, Offer] = {}
         self._put, self._answers = trio.open_memory_channel[tuple[PeerId, Answer]](ANSWERS)
         self._fetching: Fetching | None = None
@@ -105,6 +104,7 @@ class Session:
             on_peer_down=self._down,
             log=log,
         )
+        self._expected = len(set(links.peers) - {self._transport.peer_id})
 
     # --- links
 
@@ -184,7 +184,11 @@ class Session:
     def _heard_all(self) -> bool:
         """Whether everybody who could be connected is, and has said what it offers."""
         connected = self._transport.connected()
-        return len(connected) >= self._expected and all(peer in self._offers for peer in connected)
+        return (
+            bool(connected)
+            and len(connected) >= self._expected
+            and all(peer in self._offers for peer in connected)
+        )
 
     def _candidates(self) -> list[tuple[PeerId, Height]]:
         """Heights worth having, those that most peers serve first, then the newest; with whom to ask."""
