@@ -47,7 +47,7 @@ def must_resume(config: NodeConfig) -> bool:
 
 
 def after_fetch(config: NodeConfig) -> NodeConfig:
-    """How a node that has just fetched a state goes on: it asks for another only if it is far behind again."""
+    """How a node goes on that has just fetched a state: it fetches another only if it is far behind again."""
     if config.sync.mode != "state":
         return config
     return config.model_copy(update={"sync": config.sync.model_copy(update={"mode": "auto"})})
