@@ -6,15 +6,13 @@ CONSENSUS.md sections 3.1, 6 and 12 (second bullet).
 from typing import Final
 
 from consensus.agreement.certificates import members, verify_certificate
-from consensus.agreement.events import Broadcast, Certified, EvidenceFound, Peer
-from consensus.agreement.evidence import SignedStatement, evidence_from
+from consensus.agreement.events import Broadcast, Certified, Peer
 from consensus.agreement.journal_records import CertificateRecord
 from consensus.agreement.messages import (
     FLAG_TAIL,
     Certificate,
     CertificateType,
     FaultNotice,
-    Kind,
     LeaderFault,
 )
 from consensus.agreement.replica import Replica, ViewState, is_finality
@@ -146,23 +144,13 @@ def learn_fault(r: Replica, state: ViewState, fault: LeaderFault) -> None:
 
 
 def fault_found(r: Replica, state: ViewState) -> None:
-    """lf[v] was set: gossip it once, report it, run the view's rules again."""
+    """lf[v] was set: gossip it once, run the view's rules again; the watch has reported it."""
     tally, fault = state.tally, state.tally.fault
     if fault is None or state.gossiped_fault:
         return
     state.gossiped_fault = True
     r.effects.append(Broadcast(FaultNotice(epoch=r.config.epoch, view=tally.view, fault=fault)))
     r.dirty.add(tally.view)
-    if tally.leader not in state.accused:
-        state.accused |= {tally.leader}
-        proposed = [
-            SignedStatement(kind=int(Kind.PROPOSE), block=block, aux=ZERO_HASH, sig=sig)
-            for block, sig in ((fault.block_a, fault.sig_a), (fault.block_b, fault.sig_b))
-        ]
-        evidence = evidence_from(
-            epoch=r.config.epoch, view=tally.view, signer=tally.leader, a=proposed[0], b=proposed[1]
-        )
-        r.effects.append(EvidenceFound(evidence))
 
 
 def _make_final(r: Replica, certificate: Certificate) -> None:

@@ -1,8 +1,8 @@
 """What an engine is told at birth: the chain's parameters, this node's timers, what survived a restart."""
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from consensus.agreement.journal_records import JournalRecord
@@ -85,6 +85,18 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What an engine learnt that serves the next epoch's: how far peers say they are, how long proposals take.
+
+    Nothing of it affects safety. Times in microseconds; `delay_us` None: nothing was measured.
+    """
+
+    heights: Mapping[int, Height] = field(default_factory=dict)  # final height by peer
+    delay_us: int | None = None
+    deviation_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
     """Where an engine starts: the store's highest final block, and the journal.
 
@@ -96,3 +108,4 @@ class Restored:
     final: Header
     proof: FinalityProof | None
     records: tuple[JournalRecord, ...] | None
+    experience: Experience = Experience()

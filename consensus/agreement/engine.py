@@ -45,8 +45,7 @@ Deviations from CONSENSUS.md, all within what it permits:
     Section 3.1 forbids a repetition within a group only, which bounds nothing when a leader equivocates.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, Final
 
 from consensus.agreement import (
@@ -62,7 +61,7 @@ from consensus.agreement import (
     voting,
 )
 from consensus.agreement.certifying import assemble, enter, on_certificate
-from consensus.agreement.config import EngineConfig, Restored
+from consensus.agreement.config import VIEWS_AHEAD, EngineConfig, Experience, Restored
 from consensus.agreement.events import (
     Append,
     BlockValidated,
@@ -105,26 +104,18 @@ from consensus.agreement.signing_rules import SigningGate
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import Hash, Height, View
 
-NOTHING_HEARD: Final[Mapping[Peer, Height]] = MappingProxyType({})
-
 
 class Engine:
     """One node's part in the agreement protocol of one epoch; sans I/O, deterministic.
 
     `gate` None makes an observer, which follows finality and signs nothing. A gate is handed over empty: the
-    engine restores it from the journal before anything can be signed. `heights` is how far peers said they
-    are, as far as that was heard in an earlier epoch. Raises ValueError on a final block of another epoch.
+    engine restores it from the journal before anything can be signed. Raises ValueError on a final block of
+    another epoch.
     """
 
     __slots__ = ("_replica", "_restored", "_wait_us")
 
-    def __init__(
-        self,
-        config: EngineConfig,
-        gate: SigningGate | None,
-        restored: Restored,
-        heights: Mapping[Peer, Height] = NOTHING_HEARD,
-    ) -> None:
+    def __init__(self, config: EngineConfig, gate: SigningGate | None, restored: Restored) -> None:
         final = restored.final
         if final.epoch != config.epoch and final.height != config.start_height:
             raise ValueError("an engine begins with a block of its epoch, or the boundary block before it")
@@ -134,8 +125,7 @@ class Engine:
         self._replica = Replica(config, gate, final, None if proof is None else proof.certificate)
         self._restored: Restored | None = restored
         self._wait_us: int | None = None
-        for peer, height in heights.items():
-            self._replica.peers[peer] = PeerState(final_height=height)
+        self._replica.recall(restored.experience)
         if gate is None:
             return
         if restored.records is None:
@@ -158,6 +148,7 @@ class Engine:
         if isinstance(event, Received):
             if not r.started:
                 return []
+            r.accuse(r.watch.message(event.message, r.final_view, View(r.cur_view + VIEWS_AHEAD)))
             epoch = epoch_of(event.message)
             try:
                 if epoch is None or epoch == r.config.epoch:
@@ -221,9 +212,14 @@ class Engine:
         return self._replica.ended
 
     @property
-    def heights(self) -> dict[Peer, Height]:
-        """The final heights that peers claim."""
-        return {peer: Height(state.final_height) for peer, state in self._replica.peers.items()}
+    def experience(self) -> Experience:
+        """What may serve the next epoch's engine."""
+        r = self._replica
+        return Experience(
+            heights={peer: Height(state.final_height) for peer, state in sorted(r.peers.items())},
+            delay_us=r.pacemaker.delay_us,
+            deviation_us=r.pacemaker.deviation_us,
+        )
 
     def fork(self) -> "Engine":
         """An independent copy: what happens to one does not touch the other."""

@@ -11,7 +11,7 @@ meant for.
     upon a message of the next epoch before that: it is kept, within bounds, and handled at the beginning.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,7 +25,7 @@ from consensus.agreement.config import (
     Restored,
     TimerSettings,
 )
-from consensus.agreement.engine import NOTHING_HEARD, Engine
+from consensus.agreement.engine import Engine
 from consensus.agreement.events import (
     Effect,
     EpochEnding,
@@ -246,14 +246,19 @@ class Agreement:
         gate = self._setup.gate
         if gate is not None:
             self._marks = gate.marks
-        heights = {self._peer_out(peer): height for peer, height in self._engine.heights.items()}
-        restored = Restored(
-            final=setup.start, proof=None, records=None if self._lost else (*self._marks, *self._later)
-        )
+        learnt = self._engine.experience
+        heights = {self._peer_out(Peer(peer)): height for peer, height in learnt.heights.items()}
         self._setup, self._ending = setup, None
         self._inner = _by_peer(setup.members)
-        inner = {self._peer_in(peer): height for peer, height in sorted(heights.items())}
-        self._engine = self._make_engine(setup, restored, inner)
+        restored = Restored(
+            final=setup.start,
+            proof=None,
+            records=None if self._lost else (*self._marks, *self._later),
+            experience=replace(
+                learnt, heights={self._peer_in(peer): height for peer, height in sorted(heights.items())}
+            ),
+        )
+        self._engine = self._make_engine(setup, restored)
         self._lost = self._lost and setup.gate is None
         self._later = tuple(each for each in self._later if record_epoch(each) > setup.epoch)
         effects: list[Effect] = []
@@ -297,9 +302,7 @@ class Agreement:
             case RoundTrip(peer, rtt_us):
                 self._links.setdefault(peer, _Link()).rtt_us = rtt_us
 
-    def _make_engine(
-        self, setup: EpochSetup, restored: Restored, heights: Mapping[Peer, Height] = NOTHING_HEARD
-    ) -> Engine:
+    def _make_engine(self, setup: EpochSetup, restored: Restored) -> Engine:
         config = EngineConfig(
             chain_id_hash=self._chain_id_hash,
             epoch=setup.epoch,
@@ -310,7 +313,7 @@ class Agreement:
             start_height=setup.start.height,
             amnesia=self._amnesia,
         )
-        return Engine(config, setup.gate, restored, heights)
+        return Engine(config, setup.gate, restored)
 
     # --- numbers of peers
 

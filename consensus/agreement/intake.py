@@ -13,8 +13,7 @@ from consensus.agreement.certificates import (
 )
 from consensus.agreement.certifying import fault_found, holds, learn_fault, observe_proposal, on_certificate
 from consensus.agreement.config import VIEWS_AHEAD
-from consensus.agreement.events import EvidenceFound, Peer
-from consensus.agreement.evidence import SignedStatement, evidence_from, offence
+from consensus.agreement.events import Peer
 from consensus.agreement.messages import (
     FaultNotice,
     Header,
@@ -223,31 +222,9 @@ def note_leader_sig(
 
 
 def count(r: Replica, state: ViewState, signer: ValidatorIndex, key: VoteKey, sig: Signature) -> None:
-    """Add a verified vote to the tally, and accuse its signer if it convicts itself."""
-    tally = state.tally
-    earlier = tally.held.get(signer)
-    if earlier and signer not in state.accused and key not in earlier:
-        for other, other_sig in earlier.items():
-            if offence(other, key) is not None:
-                _accuse(r, state, signer, (other, other_sig), (key, sig))
-                break
-    if tally.add(signer, key, sig):
-        r.dirty.add(tally.view)
-
-
-def _accuse(
-    r: Replica,
-    state: ViewState,
-    signer: ValidatorIndex,
-    a: tuple[VoteKey, Signature],
-    b: tuple[VoteKey, Signature],
-) -> None:
-    state.accused |= {signer}
-    first, second = (
-        SignedStatement(kind=kind, block=block, aux=aux, sig=sig) for (kind, block, aux), sig in (a, b)
-    )
-    evidence = evidence_from(epoch=r.config.epoch, view=state.tally.view, signer=signer, a=first, b=second)
-    r.effects.append(EvidenceFound(evidence))
+    """Add a verified vote to the tally; what convicts its signer was found by the watch."""
+    if state.tally.add(signer, key, sig):
+        r.dirty.add(state.tally.view)
 
 
 def on_fault_notice(r: Replica, notice: FaultNotice) -> None:

@@ -5,12 +5,14 @@ A rule changes the state, marks views `dirty` whose rules must run again, and ap
 runs the rules until nothing is dirty. Everything is monotone within a view, so that ends.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consensus.agreement.certificates import SignatureChecker
-from consensus.agreement.config import VIEWS_AHEAD, EngineConfig
-from consensus.agreement.events import Append, Effect, Instant, Peer, Send
+from consensus.agreement.config import VIEWS_AHEAD, EngineConfig, Experience
+from consensus.agreement.events import Append, Effect, EvidenceFound, Instant, Peer, Send
+from consensus.agreement.evidence import Evidence
 from consensus.agreement.journal_records import JournalRecord
 from consensus.agreement.messages import (
     FLAG_BOUNDARY,
@@ -25,6 +27,7 @@ from consensus.agreement.messages import (
 from consensus.agreement.pacemaker import Pacemaker
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.tally import Tally
+from consensus.agreement.watch import Watch
 from consensus.primitives.ids import Hash, Height, Signature, ValidatorIndex, View
 
 MAX_UNJOURNALED: Final = 64  # records that wait for a vote; a silent validator writes them in such lots
@@ -55,7 +58,6 @@ class ViewState:
     skipped_us: int | None = None  # when the own SKIP was sent
     gossiped_fault: bool = False
     fault_journaled: bool = False
-    accused: frozenset[int] = frozenset()  # signers against whom evidence was handed out
 
     def copy(self) -> "ViewState":
         """An independent copy."""
@@ -145,6 +147,7 @@ class Replica:
             keys=config.validators.keys,
             verify=config.verify,
         )
+        self.watch = Watch(config.validators, config.epoch, self.check)
         # one turn
         self.now = Instant(0, 0)
         self.effects: list[Effect] = []
@@ -180,6 +183,13 @@ class Replica:
         self.probe: Probe | None = None
         self.pending_probes: dict[int, tuple[Peer, Hash]] = {}
         self.pacemaker = Pacemaker(config.timers, len(config.validators))
+
+    def recall(self, experience: Experience) -> None:
+        """Take over what an earlier epoch's engine learnt."""
+        for peer, height in experience.heights.items():
+            self.peers[Peer(peer)] = PeerState(final_height=height)
+        self.pacemaker.delay_us = experience.delay_us
+        self.pacemaker.deviation_us = experience.deviation_us
 
     # --- helpers of section 5
 
@@ -253,6 +263,10 @@ class Replica:
         return max((view for view, state in self.views.items() if state.resolved), default=self.final_view)
 
     # --- effects
+
+    def accuse(self, found: Iterable[Evidence]) -> None:
+        """Hand out evidence that the watch has found."""
+        self.effects.extend(map(EvidenceFound, found))
 
     def send(self, peer: Peer, message: Message) -> None:
         """Queue a message to one peer."""

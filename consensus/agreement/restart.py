@@ -18,8 +18,10 @@ from consensus.agreement.journal_records import (
 from consensus.agreement.messages import (
     Certificate,
     CertificateType,
+    FaultNotice,
     Justification,
     Kind,
+    Proposal,
     Vote,
     block_hash,
 )
@@ -40,6 +42,7 @@ def load(r: Replica, records: Sequence[JournalRecord]) -> None:
             _load_final(r, record.certificate)
     reasons: dict[tuple[View, int, Hash], Justification] = {}
     for record in records:
+        _look_through(r, record)
         if isinstance(record, BlockRecord):
             _load_block(r, record)
         elif isinstance(record, CertificateRecord):
@@ -58,6 +61,21 @@ def first_view(r: Replica) -> View:
     """cur_view after a restart: the highest view voted in, or the one after the highest certificate."""
     voted = View(0) if r.gate is None else r.gate.highest_view()
     return View(max(voted, r.highest_certified_view() + 1))
+
+
+def _look_through(r: Replica, record: JournalRecord) -> None:
+    """What others signed in it may meet what they sign from now on."""
+    watch, final, highest = r.watch, r.final_view, View(1 << 64)  # our own records: all of them
+    match record:
+        case CertificateRecord(certificate=certificate):
+            r.accuse(watch.message(certificate, final, highest))
+        case ReasonRecord(epoch=epoch, view=view, reason=reason) if epoch == r.config.epoch:
+            r.accuse(watch.justification(view, reason, final, highest))
+        case FaultRecord(epoch=epoch, view=view, fault=fault):
+            r.accuse(watch.message(FaultNotice(epoch=epoch, view=view, fault=fault), final, highest))
+        case BlockRecord(header=header, leader_sig=sig) if header.epoch == r.config.epoch:
+            proposal = Proposal(header=header, leader_sig=sig, payload=None, support=(), vote=None)
+            r.accuse(watch.message(proposal, final, highest))
 
 
 def _is_open(r: Replica, epoch: int, view: View) -> bool:

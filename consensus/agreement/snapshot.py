@@ -38,13 +38,15 @@ def fork(r: Replica) -> Replica:
         twin.probe = replace(r.probe, replies=dict(r.probe.replies), within=set(r.probe.within))
     twin.pending_probes = dict(r.pending_probes)
     twin.pacemaker = r.pacemaker.copy()
+    twin.watch = r.watch.copy()
     return twin
 
 
 def digest(r: Replica) -> Hash:
     """A hash over everything that decides how the engine behaves from here on.
 
-    Left out: the signature cache, which only saves time, and the clock of the last turn.
+    Left out: the signature cache, which only saves time, the clock of the last turn, and what the watch has
+    seen: it decides who is accused, and no vote.
     """
     gate = r.gate
     state = [
@@ -107,7 +109,7 @@ def _view(state: ViewState) -> list[Any]:
         None if tally.fault is None else list(astuple(tally.fault)),
         [certificate_hash(each) for each in certificates],
         state.proposals,
-        [state.skipped_us, state.gossiped_fault, state.fault_journaled, sorted(state.accused)],
+        [state.skipped_us, state.gossiped_fault, state.fault_journaled],
     ]
 
 

@@ -1,0 +1,109 @@
+"""Watching what validators sign: every pair of E1 to E7 is found wherever the two signatures meet.
+
+CONSENSUS.md section 17. Whatever comes in is looked through before any rule drops it as moot, known, late or
+invalid: votes, certificates and their groups, justifications, proofs of a chain, notices of a fault, what a
+journal held. A signature is verified only once it would convict, so watching costs honest traffic no checks;
+what turns out to be forged is forgotten, and cleared of nothing. Watching decides no vote and no finality.
+
+Kept: views from BEHIND below the final one up to those that are tracked; of one signer in one view
+MAX_STATEMENTS. One piece of evidence for each signer and view: the first pair that met.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from consensus.agreement.certificates import SignatureChecker
+from consensus.agreement.evidence import Evidence, SignedStatement, evidence_from, offence
+from consensus.agreement.messages import Justification, Message
+from consensus.agreement.signed import Key, Signed, in_justification, signed_in
+from consensus.agreement.validators import ValidatorSet
+from consensus.primitives.errors import PeerFault
+from consensus.primitives.ids import Epoch, Signature, ValidatorIndex, View
+
+BEHIND: Final = (
+    16  # views at and below the final one whose late messages are still held against their signers
+)
+MAX_STATEMENTS: Final = 12  # of one signer in one view: an honest one makes at most 6
+
+
+class Watch:
+    """What validators of one epoch have signed in recent views, as far as this node has seen it."""
+
+    __slots__ = ("_accused", "_check", "_epoch", "_seen", "_validators")
+
+    def __init__(self, validators: ValidatorSet, epoch: Epoch, check: SignatureChecker) -> None:
+        self._validators = validators
+        self._epoch = epoch
+        self._check = check
+        self._seen: dict[View, dict[int, dict[Key, Signature]]] = {}
+        self._accused: dict[View, set[int]] = {}
+
+    def copy(self) -> "Watch":
+        """An independent copy."""
+        twin = Watch(self._validators, self._epoch, self._check)
+        twin._seen = {
+            view: {signer: dict(held) for signer, held in signers.items()}
+            for view, signers in self._seen.items()
+        }
+        twin._accused = {view: set(signers) for view, signers in self._accused.items()}
+        return twin
+
+    def message(self, message: Message, final: View, highest: View) -> list[Evidence]:
+        """Look through a message; views BEHIND `final` and above `highest` are passed over."""
+        return self._look(signed_in(message, self._epoch, self._validators), final, highest)
+
+    def justification(self, view: View, reason: Justification, final: View, highest: View) -> list[Evidence]:
+        """Look through a justification."""
+        return self._look(in_justification(view, reason, self._validators), final, highest)
+
+    def _look(self, signed: Iterator[Signed], final: View, highest: View) -> list[Evidence]:
+        found: list[Evidence] = []
+        lowest = final - BEHIND
+        try:
+            for view, signer, key, sig in signed:
+                if lowest < view <= highest:
+                    self._one(found, view, signer, key, sig)
+        except PeerFault:
+            pass  # the rest of the message is worth nothing; whoever handles it says so to its sender
+        if len(self._seen) > highest - lowest:
+            self._forget(lowest)
+        return found
+
+    def _one(self, found: list[Evidence], view: View, signer: int, key: Key, sig: Signature) -> None:
+        """Hold one signature against the others of its signer. Raises PeerFault if it is a forged one."""
+        held = self._seen.setdefault(view, {}).setdefault(signer, {})
+        if key in held or signer in self._accused.get(view, ()):
+            return
+        against = [other for other in held if offence(other, key) is not None]
+        if not against and len(held) < MAX_STATEMENTS:
+            held[key] = sig
+            return
+        if not self._check(signer, *self._fields(view, key), sig):
+            raise PeerFault("a signature that its signer did not make")
+        for other in sorted(against or held):
+            if not self._check(signer, *self._fields(view, other), held[other]):
+                del held[other]
+            elif against:
+                found.append(self._evidence(view, signer, (other, held[other]), (key, sig)))
+                self._accused.setdefault(view, set()).add(signer)
+                return
+        if len(held) < MAX_STATEMENTS:
+            held[key] = sig
+
+    @staticmethod
+    def _fields(view: View, key: Key) -> tuple[int, int, bytes, bytes]:
+        kind, block, aux = key
+        return kind, view, block, aux
+
+    def _evidence(
+        self, view: View, signer: int, a: tuple[Key, Signature], b: tuple[Key, Signature]
+    ) -> Evidence:
+        first, second = (
+            SignedStatement(kind=kind, block=block, aux=aux, sig=sig) for (kind, block, aux), sig in (a, b)
+        )
+        return evidence_from(epoch=self._epoch, view=view, signer=ValidatorIndex(signer), a=first, b=second)
+
+    def _forget(self, lowest: int) -> None:
+        for table in (self._seen, self._accused):
+            for view in [view for view in table if view <= lowest]:
+                del table[view]
