@@ -23,15 +23,14 @@ from node.cli.connect import (
     find_account,
     find_chain,
     keys_option,
-    open_key,
-    passphrase_option,
     rpc_option,
     rpc_url,
 )
 from node.cli.enclave import read_wasm
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.query import say_state
-from node.cli.submit import Submission, max_fee_option, submit, timeout_option, wait_option
+from node.cli.sending import Sending, Submission, sending
+from node.cli.submit import submit
 from node.cli.trust import TrustOptions, trust_options
 from node.cli.verify import verify_state
 from node.client import RpcClient, ask
@@ -88,13 +87,7 @@ def show(output: Output, *, which: str, rpc: str | None) -> None:
     "--entry", "entries", type=(BYTES, BYTES), multiple=True, metavar="KEY VALUE", help="First state."
 )
 @click.option("--balance", type=AMOUNT, default=0, help="Units that pay for its candidates.")
-@click.option("--from", "sender", required=True, metavar="KEY", help="The owner's key: its name or file.")
-@max_fee_option
-@wait_option
-@timeout_option
-@rpc_option
-@keys_option
-@passphrase_option
+@sending(who="The owner's key: its name or file.")
 @json_option
 @pass_output
 def register(
@@ -104,19 +97,14 @@ def register(
     code: Path | None,
     entries: tuple[tuple[bytes, bytes], ...],
     balance: int,
-    sender: str,
-    max_fee: int,
-    wait: bool,
-    timeout_s: float,
-    rpc: str | None,
-    keys_dir: Path | None,
-    passphrase_file: Path | None,
+    send: Sending,
 ) -> None:
     """Register a consumer chain called NAME; with --wait shows its number."""
-    key = open_key(sender, keys_dir, passphrase_file)
+    submission = send.submission()
     if code is None:
         wasm = agora.wasm()
-        pairs = list(entries) or agora.genesis_pairs(agora.domain(name), {key.public: Amount(10**12)}, None)
+        first = {submission.key.public: Amount(10**12)}
+        pairs = list(entries) or agora.genesis_pairs(agora.domain(name), first, None)
     else:
         try:
             wasm, pairs = admit(read_wasm(code)).wasm, list(entries)
@@ -129,102 +117,44 @@ def register(
         terms=ChainTerms(),
         balance=Amount(balance),
     )
-    submission = Submission(url=rpc_url(rpc), key=key, max_fee=max_fee, wait=wait, timeout_s=timeout_s)
     submit(output, submission, action, outcome=lambda raw: {"chain": int.from_bytes(raw, "big")})
 
 
 @chain.command(epilog=example("phalanx chain topup agora --amount 1_000_000 --from alice --wait"))
 @click.argument("which")
 @click.option("--amount", type=AMOUNT, required=True, help="Units.")
-@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file; it pays.")
-@max_fee_option
-@wait_option
-@timeout_option
-@rpc_option
-@keys_option
-@passphrase_option
+@sending()
 @json_option
 @pass_output
-def topup(
-    output: Output,
-    *,
-    which: str,
-    amount: int,
-    sender: str,
-    max_fee: int,
-    wait: bool,
-    timeout_s: float,
-    rpc: str | None,
-    keys_dir: Path | None,
-    passphrase_file: Path | None,
-) -> None:
+def topup(output: Output, *, which: str, amount: int, send: Sending) -> None:
     """Add to the relay balance of chain WHICH, from which its candidates and messages are paid."""
-    key = open_key(sender, keys_dir, passphrase_file)
-    submission = Submission(url=rpc_url(rpc), key=key, max_fee=max_fee, wait=wait, timeout_s=timeout_s)
-    submit(output, submission, TopUpChain(chain=find_chain(which, rpc), amount=Amount(amount)))
+    submission = send.submission()
+    submit(output, submission, TopUpChain(chain=find_chain(which, send.rpc), amount=Amount(amount)))
 
 
 @chain.command(epilog=example("phalanx chain transfer agora --from alice --to bob --amount 5 --wait"))
 @click.argument("which")
-@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file.")
 @click.option("--to", "receiver", required=True, metavar="ACCOUNT", help="A public key, key name or file.")
 @click.option("--amount", type=AMOUNT, required=True, help="The chain's own units.")
-@wait_option
-@timeout_option
-@rpc_option
-@keys_option
-@passphrase_option
+@sending(who="A key's name or file.", pays=False)
 @json_option
 @pass_output
-def transfer(
-    output: Output,
-    *,
-    which: str,
-    sender: str,
-    receiver: str,
-    amount: int,
-    wait: bool,
-    timeout_s: float,
-    rpc: str | None,
-    keys_dir: Path | None,
-    passphrase_file: Path | None,
-) -> None:
+def transfer(output: Output, *, which: str, receiver: str, amount: int, send: Sending) -> None:
     """Move units on an agora chain. The node asked must collate it."""
-    action = agora.Transfer(to=find_account(receiver, keys_dir), amount=Amount(amount))
-    key = open_key(sender, keys_dir, passphrase_file)
-    submission = Submission(url=collator_url(rpc), key=key, max_fee=0, wait=wait, timeout_s=timeout_s)
-    _send(output, submission, find_chain(which, rpc), action)
+    action = agora.Transfer(to=find_account(receiver, send.keys_dir), amount=Amount(amount))
+    _send(output, send.chain_submission(), find_chain(which, send.rpc), action)
 
 
 @chain.command(epilog=example("phalanx chain put agora text:greeting text:hello --from alice --wait"))
 @click.argument("which")
 @click.argument("key", type=BYTES)
 @click.argument("value", type=BYTES)
-@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file.")
-@wait_option
-@timeout_option
-@rpc_option
-@keys_option
-@passphrase_option
+@sending(who="A key's name or file.", pays=False)
 @json_option
 @pass_output
-def put(
-    output: Output,
-    *,
-    which: str,
-    key: bytes,
-    value: bytes,
-    sender: str,
-    wait: bool,
-    timeout_s: float,
-    rpc: str | None,
-    keys_dir: Path | None,
-    passphrase_file: Path | None,
-) -> None:
+def put(output: Output, *, which: str, key: bytes, value: bytes, send: Sending) -> None:
     """Set KEY to VALUE in the sender's own space of an agora chain."""
-    signer = open_key(sender, keys_dir, passphrase_file)
-    submission = Submission(url=collator_url(rpc), key=signer, max_fee=0, wait=wait, timeout_s=timeout_s)
-    _send(output, submission, find_chain(which, rpc), agora.Put(key=key, value=value))
+    _send(output, send.chain_submission(), find_chain(which, send.rpc), agora.Put(key=key, value=value))
 
 
 def _send(output: Output, submission: Submission, number: ChainId, action: agora.Action) -> None:

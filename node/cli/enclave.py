@@ -14,15 +14,13 @@ from node.cli.connect import (
     BYTES,
     find_chain,
     find_module,
-    keys_option,
-    open_key,
-    passphrase_option,
     rpc_option,
     rpc_url,
 )
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.query import say_state
-from node.cli.submit import Submission, max_fee_option, submit, timeout_option, wait_option
+from node.cli.sending import Sending, sending
+from node.cli.submit import submit
 from node.cli.trust import TrustOptions, trust_options
 from node.cli.verify import verify_state
 from node.client import ask
@@ -67,39 +65,16 @@ def show(output: Output, *, module: str, rpc: str | None) -> None:
 
 @enclave.command(epilog=example("phalanx enclave deploy module.wasm --from alice --wait"))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file; it pays.")
-@max_fee_option
-@wait_option
-@timeout_option
-@rpc_option
-@keys_option
-@passphrase_option
+@sending()
 @json_option
 @pass_output
-def deploy(
-    output: Output,
-    *,
-    file: Path,
-    sender: str,
-    max_fee: int,
-    wait: bool,
-    timeout_s: float,
-    rpc: str | None,
-    keys_dir: Path | None,
-    passphrase_file: Path | None,
-) -> None:
+def deploy(output: Output, *, file: Path, send: Sending) -> None:
     """Admit the module in FILE for ever, under the hash of its content."""
     try:
         admitted = admit(read_wasm(file))
     except InvalidModule as error:
         raise UserError(f"{file}: {error}") from None
-    submission = Submission(
-        url=rpc_url(rpc),
-        key=open_key(sender, keys_dir, passphrase_file),
-        max_fee=max_fee,
-        wait=wait,
-        timeout_s=timeout_s,
-    )
+    submission = send.submission()
     deployed = ask(submission.url, lambda client: client.enclaves())
     if admitted.module_id in [each.module for each in deployed]:
         raise UserError(f"{file}: is deployed already, as {admitted.module_id.hex()}; nothing was sent")
@@ -126,40 +101,13 @@ def read_wasm(file: Path) -> bytes:
 @click.option("--chain", "chain", default="0", show_default=True, help="Whose instance; 0 is the shared one.")
 @click.option("--input", "data", type=BYTES, default=b"", help="Hexadecimal, text:…, or @FILE.")
 @click.option("--fuel", type=click.IntRange(1), default=DEFAULT_FUEL, show_default=True)
-@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file; it pays.")
-@max_fee_option
-@wait_option
-@timeout_option
-@rpc_option
-@keys_option
-@passphrase_option
+@sending()
 @json_option
 @pass_output
-def call(
-    output: Output,
-    *,
-    module: str,
-    chain: str,
-    data: bytes,
-    fuel: int,
-    sender: str,
-    max_fee: int,
-    wait: bool,
-    timeout_s: float,
-    rpc: str | None,
-    keys_dir: Path | None,
-    passphrase_file: Path | None,
-) -> None:
+def call(output: Output, *, module: str, chain: str, data: bytes, fuel: int, send: Sending) -> None:
     """Call an instance of MODULE as an account."""
-    submission = Submission(
-        url=rpc_url(rpc),
-        key=open_key(sender, keys_dir, passphrase_file),
-        max_fee=max_fee,
-        wait=wait,
-        timeout_s=timeout_s,
-    )
-    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain, rpc))
-    submit(output, submission, CallEnclave(instance=instance, input=data, fuel_limit=Fuel(fuel)))
+    instance = InstanceEndpoint(module=find_module(module), chain=find_chain(chain, send.rpc))
+    submit(output, send.submission(), CallEnclave(instance=instance, input=data, fuel_limit=Fuel(fuel)))
 
 
 @enclave.command(epilog=example("phalanx enclave state assets 62… --chain 1 --prove"))

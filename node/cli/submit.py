@@ -2,45 +2,23 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
-import click
 import trio
 
-from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Amount
 from consensus.relay.receipts import Code
 from consensus.relay.transactions import Action, transaction_hash
 from node.api import Stage, SubmitResult, TransactionReport
 from node.cli.output import Output, table
+from node.cli.sending import Submission
 from node.client import RpcClient
 from node.rpc.json_form import to_json
-from node.wallet import DEFAULT_MAX_FEE, Wallet
+from node.wallet import Wallet
 
 WATCHED: Final = (Stage.NOTARISED, Stage.FINAL, Stage.PROVED)
 PATIENCE_S: Final = 5.0
-
-max_fee_option = click.option(
-    "--max-fee", type=click.IntRange(0), default=DEFAULT_MAX_FEE, show_default=True, help="Bound, in units."
-)
-wait_option = click.option("--wait", is_flag=True, help="Watch it until its receipt is provable.")
-timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True,
-    help="Seconds to wait.",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """How to submit: where, as whom, and whether to watch."""
-
-    url: str
-    key: SigningKey
-    max_fee: int
-    wait: bool
-    timeout_s: float
 
 
 def submit(

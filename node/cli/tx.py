@@ -1,7 +1,5 @@
 """`phalanx tx`: relay transactions."""
 
-from pathlib import Path
-
 import click
 
 from consensus.primitives.errors import UserError
@@ -11,14 +9,12 @@ from node.cli.connect import (
     AMOUNT,
     BYTES,
     find_account,
-    keys_option,
-    open_key,
-    passphrase_option,
     rpc_option,
     rpc_url,
 )
 from node.cli.output import Output, example, json_option, pass_output, table
-from node.cli.submit import Submission, max_fee_option, submit, timeout_option, wait_option
+from node.cli.sending import Sending, sending
+from node.cli.submit import submit
 from node.client import ask
 from node.rpc.json_form import to_json
 
@@ -29,41 +25,18 @@ def tx() -> None:
 
 
 @click.command(epilog=example("phalanx tx send --from alice --to bob --amount 100 --wait"))
-@click.option("--from", "sender", required=True, metavar="KEY", help="A key's name or file.")
 @click.option(
     "--to", "receiver", required=True, metavar="ACCOUNT", help="A public key, key name or key file."
 )
 @click.option("--amount", type=AMOUNT, required=True, help="Units.")
-@max_fee_option
-@wait_option
-@timeout_option
-@rpc_option
-@keys_option
-@passphrase_option
+@sending(who="A key's name or file.")
 @json_option
 @pass_output
-def send(
-    output: Output,
-    *,
-    sender: str,
-    receiver: str,
-    amount: int,
-    max_fee: int,
-    wait: bool,
-    timeout_s: float,
-    rpc: str | None,
-    keys_dir: Path | None,
-    passphrase_file: Path | None,
-) -> None:
+def send(output: Output, *, receiver: str, amount: int, send: Sending) -> None:
     """Send units to an account. With --wait, shows when it was accepted, notarised, final and proved."""
-    submission = Submission(
-        url=rpc_url(rpc),
-        key=open_key(sender, keys_dir, passphrase_file),
-        max_fee=max_fee,
-        wait=wait,
-        timeout_s=timeout_s,
-    )
-    submit(output, submission, Transfer(to=find_account(receiver, keys_dir), amount=Amount(amount)))
+    submission = send.submission()
+    action = Transfer(to=find_account(receiver, send.keys_dir), amount=Amount(amount))
+    submit(output, submission, action)
 
 
 tx.add_command(send, "send")
