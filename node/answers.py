@@ -66,6 +66,7 @@ from node.api import (
     TransactionReport,
     ValidatorReport,
 )
+from node.collation import Collation
 from node.collator import Collator
 from node.config import NodeConfig
 from node.driver import Driver
@@ -102,7 +103,7 @@ class Answers:
         progress: Progress,
         trace: TraceRing,
         transport: Transport,
-        collator: Collator | None,
+        collation: Collation | None,
         evidence: EvidencePool,
         flood: Callable[[Sequence[bytes]], None],
         statistics: Callable[[], dict[str, Any]],
@@ -122,7 +123,7 @@ class Answers:
         self._progress = progress
         self._trace = trace
         self._transport = transport
-        self._collator = collator
+        self._collation = collation
         self._evidence = evidence
         self._prover = Prover(executor.nodes, final_chain, store, genesis)
         self._flood = flood
@@ -434,12 +435,14 @@ class Answers:
         return StateReport(key=guest_key(key), value=inner.value, height=view.height, proof=proof)
 
     def _collates(self, chain: ChainId) -> Collator:
-        wanted = self._config.collator.chain_id if self._config.collator is not None else None
-        if self._collator is None or wanted != chain:
+        if self._collation is None or self._collation.chain != chain:
             raise UserError(
                 f"this node keeps no replica of chain {chain} and does not collate it; ask its collator"
             )
-        return self._collator
+        collator = self._collation.collator
+        if collator is None:
+            raise UserError(f"chain {chain} is not registered yet; this node will collate it once it is")
+        return collator
 
     # --- enclaves
 

@@ -16,7 +16,7 @@ it replaced when the version before it leaves the line.
 
 import errno
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,10 @@ from consensus.candidates.receipts import (
 )
 from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.errors import DecodeError, LocalFault, UserError
-from consensus.primitives.ids import Hash, Height
+from consensus.primitives.ids import ChainId, Hash, Height
 from consensus.primitives.tree import MissingNode, NodeStore, Update
+from consensus.relay.parameters import Entry
+from consensus.relay.registry import chain_genesis_state, genesis_head
 
 RETAINED: Final = 64  # enacted versions that stay whole, for proofs under a slightly older relay root
 MAP_BYTES: Final = 1 << 38  # address space, not disk
@@ -66,13 +68,29 @@ class Version:
     root: Hash
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """A chain before its first block, and the nodes of its tree."""
+
+    version: Version
+    nodes: Update
+
+
+def chain_beginning(chain: ChainId, entries: Iterable[Entry]) -> Beginning:
+    """The beginning of a chain whose first state is `entries`."""
+    state = chain_genesis_state(entries)
+    return Beginning(
+        version=Version(height=Height(0), head=genesis_head(chain, state.root), root=state.root), nodes=state
+    )
+
+
 class ChainReplica:
     """The open copy of one chain; a `NodeStore`. Methods that write block on the disk: one at a time."""
 
-    def __init__(self, path: Path, genesis: Version, nodes: Update) -> None:
-        """Open, or begin at `genesis` whose tree is `nodes`.
+    def __init__(self, path: Path, beginning: Beginning | None) -> None:
+        """Open, or make a new one at `beginning`, which may be None for one that was made before.
 
-        Raises UserError if it is another chain's or of another version.
+        Raises UserError if it is another chain's or of another version, or new without a beginning.
         """
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
@@ -83,7 +101,7 @@ class ChainReplica:
             )
         except lmdb.Error as error:
             raise LocalFault(f"the chain's copy {path} can not be opened ({error})") from None
-        self._begin(genesis, nodes)
+        genesis = self._begin(beginning)
         self._line: dict[Height, Version] = {}
         self._heights: dict[Hash, Height] = {}
         try:
@@ -93,16 +111,27 @@ class ChainReplica:
                 f"{path} holds what this version can not read ({error}): run the version that wrote it"
             ) from None
 
-    def _begin(self, genesis: Version, nodes: Update) -> None:
+    def _begin(self, beginning: Beginning | None) -> Version:
+        """The version at height 0."""
         with self._writing() as txn:
-            held = txn.get(b"genesis", db=self._meta)
-            if held is None:
-                self._add(txn, nodes.added)
-                txn.put(b"genesis", genesis.head, db=self._meta)
-                txn.put(b"base", _HEIGHT.pack(0), db=self._meta)
-                txn.put(b"pruned", _HEIGHT.pack(0), db=self._meta)
-            elif held != genesis.head:
-                raise UserError(f"{self._path} is the copy of another chain: give each chain its own")
+            head, root = (txn.get(name, db=self._meta) for name in (b"genesis", b"genesis_root"))
+            if head is not None and root is not None:
+                if beginning is not None and head != beginning.version.head:
+                    raise UserError(f"{self._path} is the copy of another chain: give each chain its own")
+                return Version(height=Height(0), head=Hash(head), root=Hash(root))
+            if beginning is None:
+                raise UserError(
+                    f"{self._path} would be a new copy, but this node does not keep the block with its"
+                    " first state: bring the directory of another of its collators, or begin with empty data"
+                    ' and sync.mode = "blocks"'
+                )
+            version = beginning.version
+            self._add(txn, beginning.nodes.added)
+            txn.put(b"genesis", version.head, db=self._meta)
+            txn.put(b"genesis_root", version.root, db=self._meta)
+            txn.put(b"base", _HEIGHT.pack(0), db=self._meta)
+            txn.put(b"pruned", _HEIGHT.pack(0), db=self._meta)
+            return version
 
     def _load(self, genesis: Version) -> None:
         with self._env.begin() as txn:

@@ -47,8 +47,6 @@ from consensus.primitives.guest import MAX_INPUT_BYTES
 from consensus.primitives.ids import ChainId, Fuel, Hash, Height
 from consensus.primitives.tree import NodeStore
 from consensus.primitives.tree import get as tree_get
-from consensus.relay.parameters import Entry
-from consensus.relay.registry import chain_genesis_state, genesis_head
 from consensus.relay.views import StateView
 from node.adoption import Adoption, Foreign
 from node.api import ChainStage, ChainTransactionReport, SubmitResult
@@ -61,7 +59,7 @@ from node.chain_mempool import (
     chain_transaction,
     refused_among,
 )
-from node.chain_replica import ChainReplica, StoredCandidate, Version
+from node.chain_replica import Beginning, ChainReplica, StoredCandidate
 from node.collation_work import RecordingWorkers, run_foreign, run_plan
 from node.final_chain import FinalNotice
 
@@ -101,7 +99,7 @@ class Collator:
         self,
         *,
         chain: ChainId,
-        entries: Sequence[Entry],
+        beginning: Beginning | None,
         validators: Callable[[], Collection[Peer]],
         workers: RecordingWorkers,
         path: Path,
@@ -109,10 +107,8 @@ class Collator:
         view: StateView,
         log: FilteringBoundLogger | None = None,
     ) -> None:
-        """`entries` are the chain's genesis state, `validators` those of the epoch, `path` holds the replica,
-        `view` is the newest executed final state. Raises UserError, LocalFault."""
-        genesis = chain_genesis_state(entries)
-        start = Version(height=Height(0), head=genesis_head(chain, genesis.root), root=genesis.root)
+        """`beginning` may be None where the replica in `path` was begun before; `validators` are those of the
+        epoch, `view` is the newest executed final state. Raises UserError, LocalFault."""
         self.problem = ""  # why nothing is collated, one sentence
         self.building = (
             False  # a candidate is being built: its transactions wait no more, nor are they in flight
@@ -129,7 +125,7 @@ class Collator:
         self._log: FilteringBoundLogger = (log if log is not None else structlog.get_logger("node")).bind(
             chain=chain
         )
-        self._replica = ChainReplica(path, start, genesis)
+        self._replica = ChainReplica(path, beginning)
         self._mempool = ChainMempool()
         self._progress = ChainProgress()
         self._pipeline = Pipeline(chain)

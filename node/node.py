@@ -35,7 +35,7 @@ from consensus.candidates.receipts import CandidateInclusion, CandidateMessage
 from consensus.candidates.view import RelayView
 from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidTransaction, UserError
-from consensus.primitives.ids import Hash, Height
+from consensus.primitives.ids import ChainId, Hash, Height
 from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis, genesis_state
 from consensus.relay.views import StateView
@@ -44,6 +44,8 @@ from net.transport import Transport
 from node.answers import Answers
 from node.api import Role, Service
 from node.builder import PayloadBuilder
+from node.chain_replica import Beginning
+from node.collation import Collation
 from node.collator import Collator
 from node.config import NodeConfig
 from node.driver import Driver
@@ -213,7 +215,7 @@ class Node:
             log=log,
         )
         self.validation = self._make_validation(genesis_hash) if config.role is Role.VALIDATOR else None
-        self.collator = self._make_collator(genesis)
+        self.collation = self._make_collation(genesis)
         if self.validation is not None:
             self.validation.on_change = self.driver.poke
             self.driver.builder = PayloadBuilder(
@@ -268,7 +270,7 @@ class Node:
             progress=self.progress,
             trace=self.trace,
             transport=self.transport,
-            collator=self.collator,
+            collation=self.collation,
             evidence=self.evidence,
             flood=self.router.flood,
             statistics=self.statistics,
@@ -310,8 +312,8 @@ class Node:
             node = cls(
                 config, genesis, keys, store=store, journal=journal, records=records, workers=workers, log=log
             )
-            if node.collator is not None:
-                stack.callback(node.collator.close)
+            if node.collation is not None:
+                stack.callback(node.collation.close)
             yield node
 
     async def run(self, services: Sequence[Service]) -> None:
@@ -331,8 +333,8 @@ class Node:
                 nursery.start_soon(self.evidence.run)
                 if self.validation is not None:
                     nursery.start_soon(self.validation.run)
-                if self.collator is not None:
-                    nursery.start_soon(self.collator.run)
+                if self.collation is not None:
+                    nursery.start_soon(self.collation.run)
                 await nursery.start(self._run_transport)
                 nursery.start_soon(self.sync_server.run)
                 for service in services:
@@ -396,8 +398,8 @@ class Node:
         self.progress.final((each.hash for each in transactions), header.height, notice.hash)
         if self.validation is not None:
             self.validation.on_final(notice)
-        if self.collator is not None:
-            self.collator.on_final(notice)
+        if self.collation is not None:
+            self.collation.on_final(notice)
         counters = notice.result.counters
         self.answers.publish(self.trace.executed(notice.hash, header, counters.candidates_enacted, counters))
 
@@ -456,18 +458,16 @@ class Node:
             log=self._log,
         )
 
-    def _make_collator(self, genesis: Genesis) -> Collator | None:
+    def _make_collation(self, genesis: Genesis) -> Collation | None:
         if self._config.collator is None:
             return None
         chain = self._config.collator.chain_id
-        if chain > len(genesis.chains):
-            raise UserError(
-                f"collator.chain: genesis has chains 1 to {len(genesis.chains)}, not {chain}; one that was"
-                " registered by transaction can not be collated yet"
-            )
+        return Collation(chain, genesis, self.final_chain, self._make_collator, self._log)
+
+    def _make_collator(self, chain: ChainId, beginning: Beginning | None) -> Collator:
         return Collator(
             chain=chain,
-            entries=genesis.chains[chain - 1].entries,
+            beginning=beginning,
             validators=self._validator_peers,
             workers=self._workers,
             path=self._config.data_path / f"chain-{chain}",
@@ -483,14 +483,14 @@ class Node:
     def _receive_candidate(self, peer: Peer, message: CandidateMessage) -> None:
         if self.validation is not None:
             self.validation.receive(peer, message)
-        if self.collator is not None:
-            self.collator.receive(peer, message)
+        if self.collation is not None:
+            self.collation.receive(peer, message)
 
     def _candidate_peer_up(self, peer: Peer) -> None:
         if self.validation is not None:
             self.validation.peer_up(peer)
-        if self.collator is not None:
-            self.collator.peer_up(peer)
+        if self.collation is not None:
+            self.collation.peer_up(peer)
 
     def _includable(self, view: RelayView, limit: int) -> Sequence[CandidateInclusion]:
         return () if self.validation is None else self.validation.includable(view, limit)
@@ -521,6 +521,6 @@ class Node:
         figures |= self.sync_server.statistics()
         if self.validation is not None:
             figures |= self.validation.statistics()
-        if self.collator is not None:
-            figures |= {f"collator_{name}": value for name, value in self.collator.statistics().items()}
+        if self.collation is not None:
+            figures |= self.collation.statistics()
         return figures

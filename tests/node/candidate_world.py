@@ -24,6 +24,7 @@ from consensus.primitives.ids import Epoch, Nonce, ValidatorIndex
 from consensus.relay.genesis import GenesisChain
 from consensus.relay.parameters import ChainTerms, Entry
 from enclaves.guests import agora, assets
+from node.chain_replica import chain_beginning
 from node.collator import Collator
 from node.validation import Validation
 
@@ -116,7 +117,7 @@ class World:
     def make_collator(self, peer: int = COLLATOR) -> Collator:
         return Collator(
             chain=1,
-            entries=self.network.genesis.chains[0].entries,
+            beginning=chain_beginning(1, self.network.genesis.chains[0].entries),
             validators=lambda: range(4),
             workers=self.pool,
             path=self.path / f"chain-of-{peer}",

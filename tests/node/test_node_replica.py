@@ -9,7 +9,7 @@ from consensus.primitives.errors import UserError
 from consensus.primitives.ids import ZERO_HASH, Hash, Height
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, MissingNode, get, get_many, tree_key, update
 from node import chain_replica
-from node.chain_replica import ChainReplica, Version
+from node.chain_replica import Beginning, ChainReplica, Version
 
 KEYS = [tree_key(b"guest", bytes([index])) for index in range(24)]
 START = dict.fromkeys(KEYS[:12], b"start")
@@ -37,7 +37,8 @@ def header_on(version: Version, root: Hash, salt: int) -> CandidateHeader:
 
 def opened(path) -> ChainReplica:
     nodes = update(MemoryStore(), EMPTY_ROOT, START)
-    return ChainReplica(path, Version(height=Height(0), head=Hash(b"g" * 32), root=nodes.root), nodes)
+    version = Version(height=Height(0), head=Hash(b"g" * 32), root=nodes.root)
+    return ChainReplica(path, Beginning(version=version, nodes=nodes))
 
 
 def held_nodes(replica: ChainReplica) -> int:
@@ -110,5 +111,17 @@ def test_candidates_are_found_by_name_and_unknown_nodes_missing(tmp_path) -> Non
 def test_another_chains_copy_is_refused(tmp_path) -> None:
     opened(tmp_path).close()
     nodes = update(MemoryStore(), EMPTY_ROOT, {KEYS[1]: b"other"})
+    other = Version(height=Height(0), head=Hash(b"h" * 32), root=nodes.root)
     with pytest.raises(UserError, match="another chain"):
-        ChainReplica(tmp_path, Version(height=Height(0), head=Hash(b"h" * 32), root=nodes.root), nodes)
+        ChainReplica(tmp_path, Beginning(version=other, nodes=nodes))
+
+
+def test_a_copy_needs_its_beginning_once(tmp_path) -> None:
+    with pytest.raises(UserError, match="does not keep the block"):
+        ChainReplica(tmp_path, None)
+    first = opened(tmp_path)
+    first.close()
+    again = ChainReplica(tmp_path, None)
+    assert again.base == first.base
+    assert get_many(again, again.base.root, KEYS[:12]) == [b"start"] * 12
+    again.close()
