@@ -63,9 +63,8 @@ class Collation:
             self.collator.close()
 
     async def run(self) -> None:
-        """Wait for the chain, then collate until cancelled. Raises UserError, LocalFault."""
+        """Wait for the chain, then collate until cancelled. Raises LocalFault."""
         await self._registered.wait()
-        self._look()
         if self.collator is None:
             raise RuntimeError("a chain that was registered is not there")
         await self.collator.run()
@@ -73,11 +72,11 @@ class Collation:
     # --- inputs
 
     def on_final(self, notice: FinalNotice) -> None:
-        """A final block was executed; listener of `FinalChain`."""
-        if self.collator is not None:
+        """A final block was executed; listener of `FinalChain`. Raises UserError, LocalFault."""
+        if self.collator is None:
+            self._look()
+        else:
             self.collator.on_final(notice)
-        elif notice.view.chain_record(self.chain) is not None:
-            self._registered.set()
 
     def receive(self, peer: Peer, message: CandidateMessage) -> None:
         """A decoded message from the network."""
@@ -98,8 +97,7 @@ class Collation:
     # --- where the chain began
 
     def _look(self) -> None:
-        if self.collator is not None:
-            return
+        """Begin if the chain is registered, at once: no block after this one may be missed."""
         record = self._final_chain.view.chain_record(self.chain)
         if record is not None:
             self.collator = self._make(self.chain, self._beginning(record.registered_height))
