@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -197,14 +197,20 @@ class Cluster:
 
 
 @asynccontextmanager
-async def start_cluster(directory: NetworkDirectory) -> AsyncIterator[Cluster]:
-    """Start every node of a network; stop them, by SIGTERM and then SIGKILL, when the block ends."""
+async def start_cluster(
+    directory: NetworkDirectory, *, only: Container[int] | None = None
+) -> AsyncIterator[Cluster]:
+    """Start every node of a network; stop them, by SIGTERM and then SIGKILL, when the block ends.
+
+    `only`: the nodes, by index, to start now; the others are the caller's to start.
+    """
     nodes = [NodeProcess(home) for home in directory.nodes]
     async with _clients(directory) as clients:
         cluster = Cluster(directory, nodes, clients)
         try:
-            for node in nodes:
-                node.start()
+            for index, node in enumerate(nodes):
+                if only is None or index in only:
+                    node.start()
             await cluster.wait_ready()
             yield cluster
         finally:

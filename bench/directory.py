@@ -24,9 +24,9 @@ from consensus.primitives.ids import Milliseconds
 from node.api import Role
 from node.config import Address
 from node.config_writer import Settings
-from node.genesis_file import write_genesis
+from node.genesis_file import read_genesis, write_genesis
 from node.keys import KEY_SUFFIX, write_key
-from node.setup import GENESIS_FILE, init_node, join_network
+from node.setup import GENESIS_FILE, init_node, join_network, read_descriptor
 
 FILE: Final = "devnet.json"
 KEYS: Final = "keys"
@@ -100,6 +100,16 @@ def lay_out(root: Path, plan: Plan) -> NetworkDirectory:
         write_key(path, seed=seed, name=name, purpose="account", passphrase=None)
     (root / FILE).write_text(json.dumps(_describe(network), indent=2) + "\n")
     return network
+
+
+def add_validator(network: NetworkDirectory, name: str) -> NetworkDirectory:
+    """The network with one more node, which has a validator's keys and is in no set until it bonds."""
+    peer_port, rpc_port = free_ports(2)
+    home = NodeHome(name=name, directory=network.root / name, peer_port=peer_port, rpc_port=rpc_port)
+    init_node(home.directory, _settings(network, home), passphrase=None)
+    genesis = read_genesis(network.root / GENESIS_FILE)
+    join_network(home.directory, genesis, [read_descriptor(each.directory) for each in network.validators])
+    return dataclasses.replace(network, validators=(*network.validators, home))
 
 
 def remove(network: NetworkDirectory) -> None:
