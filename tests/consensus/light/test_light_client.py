@@ -227,7 +227,7 @@ def test_two_final_blocks_of_one_height_are_handed_out_as_a_pair() -> None:
 
 
 def bundle(stakes=STAKES[:3], **options):
-    """A consumer chain's key and an account that is absent, from genesis by hops, under a state made for it."""
+    """Proofs of a consumer chain's key and of an absent account, over one state, from genesis by hops."""
     guest = update(MemoryStore(), EMPTY_ROOT, {guest_key(b"k"): b"value", guest_key(b"other"): b"x" * 80})
     head = HeadRecord(
         height=7,
