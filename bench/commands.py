@@ -226,3 +226,33 @@ def kill(
     broken = broken_promises(report, kills)
     if broken:
         raise LocalFault("; ".join(broken))
+
+
+@chaos.command("epochs", epilog=example("phalanx chaos epochs --validators 7 --epochs 10 --json"))
+@click.option("--validators", type=click.IntRange(4, 64), default=7, show_default=True, help="At first.")
+@click.option("--epochs", type=click.IntRange(4, 1_000), default=10, show_default=True)
+@click.option("--epoch-blocks", type=click.IntRange(4, 100_000), default=30, show_default=True)
+@click.option("--joins", type=click.IntRange(0, 32), default=3, show_default=True)
+@click.option("--leaves", type=click.IntRange(0, 32), default=2, show_default=True)
+@click.option("--seed", type=int, help="Repeat the choices of an earlier run.")
+@json_option
+@pass_output
+def epochs(
+    output: Output,
+    validators: int,
+    epochs: int,
+    epoch_blocks: int,
+    joins: int,
+    leaves: int,
+    seed: int | None,
+) -> None:
+    """Change the validator set over and over, SIGKILL nodes meanwhile, and audit every block."""
+    from bench.chaos_epochs import Turnover, broken_promises, run
+
+    turnover = Turnover(
+        validators=validators, epochs=epochs, epoch_blocks=epoch_blocks, joins=joins, leaves=leaves
+    )
+    report = _report(output, lambda: run(turnover, seed))
+    broken = broken_promises(report, turnover)
+    if broken:
+        raise LocalFault("; ".join(broken))
