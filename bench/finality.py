@@ -39,7 +39,9 @@ async def run(validators: int, blocks: int) -> dict[str, Any]:
             client_ns: list[int] = []
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_send_one_at_a_time, cluster, client_ns)
+                cpu = _CpuMeter(cluster, await _final_height(cluster))
                 first, last = await _watch_blocks(watch, blocks)
+                cpu_ms = cpu.ms_per_block(await _final_height(cluster))
                 nursery.cancel_scope.cancel()
             resident = max(node.resident_bytes() for node in cluster.nodes)
     block_ns = watch.latency.latencies_ns(first, last)
@@ -54,6 +56,7 @@ async def run(validators: int, blocks: int) -> dict[str, Any]:
         "p50_over_floor": round(percentile(block_ns, 0.5) / floor_p50, 2),
         **(summary_ms(client_ns, "client_") if client_ns else {}),
         "client_receipts": len(client_ns),
+        "cpu_ms_per_block": cpu_ms,
         "blocks_per_s": round(_rate(watch, first, last), 1),
         "forks": watch.forks(),
         "rss_max_mib": round(resident / 2**20, 1),
@@ -65,7 +68,7 @@ async def _watch_blocks(watch: Watch, blocks: int) -> tuple[Height, Height]:
     start = max((status.final_height for status in await _statuses(watch.cluster)), default=0)
     first = Height(start + WARM_UP_BLOCKS)
     last = Height(first + blocks)
-    while min(status.final_height for status in await _statuses(watch.cluster)) < last:
+    while await _final_height(watch.cluster) < last:
         watch.cluster.check_running(list(watch.cluster.validators))
         await watch.poll()
         await trio.sleep(POLL_S)
@@ -73,8 +76,28 @@ async def _watch_blocks(watch: Watch, blocks: int) -> tuple[Height, Height]:
     return first, last
 
 
+class _CpuMeter:
+    """Processor time of the validators from now on, for each block that becomes final."""
+
+    def __init__(self, cluster: Cluster, height: Height) -> None:
+        self._nodes = [cluster.nodes[index] for index in cluster.validators]
+        self._from = (self._seconds(), height)
+
+    def _seconds(self) -> float:
+        return sum(node.cpu_s() for node in self._nodes)
+
+    def ms_per_block(self, height: Height) -> float:
+        """Milliseconds that one validator has taken for one block, when `height` is final."""
+        seconds, blocks = self._seconds() - self._from[0], height - self._from[1]
+        return round(1_000 * seconds / blocks / len(self._nodes), 2)
+
+
 async def _statuses(cluster: Cluster) -> list[Any]:
     return [await client.status() for client in cluster.clients]
+
+
+async def _final_height(cluster: Cluster) -> Height:
+    return Height(min(status.final_height for status in await _statuses(cluster)))
 
 
 def _rate(watch: Watch, first: Height, last: Height) -> float:
