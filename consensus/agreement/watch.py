@@ -72,16 +72,19 @@ class Watch:
     def _one(self, found: list[Evidence], view: View, signer: int, key: Key, sig: Signature) -> None:
         """Hold one signature against the others of its signer. Raises PeerFault if it is a forged one."""
         held = self._seen.setdefault(view, {}).setdefault(signer, {})
-        if key in held or signer in self._accused.get(view, ()):
+        if held.get(key) == sig or signer in self._accused.get(view, ()):
+            return
+        if key in held:  # one of the two is forged, or both are good and either will do
+            self._verify(view, signer, key, sig)
+            held[key] = sig
             return
         against = [other for other in held if offence(other, key) is not None]
         if not against and len(held) < MAX_STATEMENTS:
             held[key] = sig
             return
-        if not self._check(signer, *self._fields(view, key), sig):
-            raise PeerFault("a signature that its signer did not make")
+        self._verify(view, signer, key, sig)
         for other in sorted(against or held):
-            if not self._check(signer, *self._fields(view, other), held[other]):
+            if not self._is_signed(view, signer, other, held[other]):
                 del held[other]
             elif against:
                 found.append(self._evidence(view, signer, (other, held[other]), (key, sig)))
@@ -90,10 +93,13 @@ class Watch:
         if len(held) < MAX_STATEMENTS:
             held[key] = sig
 
-    @staticmethod
-    def _fields(view: View, key: Key) -> tuple[int, int, bytes, bytes]:
+    def _verify(self, view: View, signer: int, key: Key, sig: Signature) -> None:
+        if not self._is_signed(view, signer, key, sig):
+            raise PeerFault("a signature that its signer did not make")
+
+    def _is_signed(self, view: View, signer: int, key: Key, sig: Signature) -> bool:
         kind, block, aux = key
-        return kind, view, block, aux
+        return self._check(signer, kind, view, block, aux, sig)
 
     def _evidence(
         self, view: View, signer: int, a: tuple[Key, Signature], b: tuple[Key, Signature]

@@ -128,7 +128,7 @@ def test_a_signer_counts_once_in_a_reason():
     node.engine._replica.check._verify = lambda *each: checked.append(each) or True
     node.give(Received(leader, vote))
     assert [type(each) for each in node.faults] == [PeerMisbehaved]
-    assert [each.signer for each in node.evidence] == [leader]  # two of them convict it: that is worth a check
+    assert [each.signer for each in node.evidence] == [leader]  # two of them convict it: worth a check
     assert len(checked) <= 3
 
 
