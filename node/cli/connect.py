@@ -18,7 +18,7 @@ from consensus.primitives.errors import UserError
 from consensus.primitives.ids import ChainId, ModuleId, PublicKey
 from node import keys
 from node.client import ask
-from node.config import DEFAULT_RPC_PORT, parse_public_key
+from node.config import DEFAULT_RPC_PORT, Address, parse_address, parse_public_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEVNET_FILE: Final = "devnet.json"
@@ -189,5 +189,28 @@ class HexType(click.ParamType[Any]):
             )
 
 
+class AddressType(click.ParamType[Any]):
+    """`host:port`, or `off` where `or_off` says so, which becomes None."""
+
+    name = "host:port"
+
+    def __init__(self, *, or_off: bool) -> None:
+        self.or_off = or_off
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> Address | None:
+        if isinstance(value, Address):
+            return value
+        if self.or_off and value == "off":
+            return None
+        try:
+            return parse_address(value)
+        except ValueError as error:
+            self.fail(str(error), parameter, context)
+
+
 AMOUNT: Final = AmountType()
 BYTES: Final = HexType()
+ADDRESS: Final = AddressType(or_off=False)
+ADDRESS_OR_OFF: Final = AddressType(or_off=True)

@@ -1,33 +1,16 @@
 """`phalanx init`: a node's directory."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from node import keys
 from node.api import Role
-from node.cli.connect import passphrase_option
+from node.cli.connect import ADDRESS_OR_OFF, passphrase_option
 from node.cli.output import Output, example, json_option, pass_output, table
-from node.config import DEFAULT_P2P_PORT, DEFAULT_RPC_PORT, Address, parse_address
+from node.config import DEFAULT_P2P_PORT, DEFAULT_RPC_PORT, Address
 from node.config_writer import Settings
 from node.setup import DESCRIPTOR_FILE, init_node
-
-
-class AddressType(click.ParamType[Any]):
-    """`host:port`, or `off`."""
-
-    name = "host:port"
-
-    def convert(
-        self, value: object, parameter: click.Parameter | None, context: click.Context | None
-    ) -> Address | None:
-        if value == "off":
-            return None
-        try:
-            return parse_address(value)
-        except ValueError as error:
-            self.fail(str(error), parameter, context)
 
 
 @click.command(
@@ -36,9 +19,9 @@ class AddressType(click.ParamType[Any]):
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="What people call this node.")
 @click.option("--role", type=click.Choice([str(each) for each in Role]), default=str(Role.VALIDATOR))
-@click.option("--listen", type=AddressType(), default=f"0.0.0.0:{DEFAULT_P2P_PORT}", show_default=True)
-@click.option("--advertise", type=AddressType(), help="Where peers dial this node. Default: as --listen.")
-@click.option("--rpc-listen", type=AddressType(), default=f"127.0.0.1:{DEFAULT_RPC_PORT}", show_default=True)
+@click.option("--listen", type=ADDRESS_OR_OFF, default=f"0.0.0.0:{DEFAULT_P2P_PORT}", show_default=True)
+@click.option("--advertise", type=ADDRESS_OR_OFF, help="Where peers dial this node. Default: as --listen.")
+@click.option("--rpc-listen", type=ADDRESS_OR_OFF, default=f"127.0.0.1:{DEFAULT_RPC_PORT}", show_default=True)
 @click.option("--chain", type=click.IntRange(1, 2**32 - 1), help="The consumer chain of a collator.")
 @click.option("--timers", type=click.Choice(["lan", "wan"]), default="lan", show_default=True)
 @passphrase_option

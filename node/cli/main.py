@@ -27,6 +27,7 @@ _OWN: Final = {
     "key": ("node.cli.key", "key"),
     "tx": ("node.cli.tx", "tx"),
     "query": ("node.cli.query", "query"),
+    "stake": ("node.cli.stake", "stake"),
     "chain": ("node.cli.chain", "chain"),
     "enclave": ("node.cli.enclave", "enclave"),
     "light": ("node.cli.light", "light"),

@@ -10,6 +10,7 @@ from node.api import StateReport
 from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.questions import relay_question
+from node.cli.standing import fetch_roster, fetch_standing
 from node.cli.submit import receipt_rows
 from node.cli.trust import TrustOptions, trust_options
 from node.cli.verify import verify_receipt, verify_state
@@ -77,8 +78,9 @@ def state(
 ) -> None:
     """Show the leaf at PATH of the relay state.
 
-    PATH is account/KEY (a public key, key name or key file), chain/ID, head/ID, module/HASH,
-    instance/HASH/ID, last-block, parameters, supply, NAMESPACE:HEX, or a tree key of 64 hex digits.
+    PATH is account/KEY or validator/KEY (a public key, key name or key file), chain/ID, head/ID,
+    module/HASH, instance/HASH/ID, epoch-set/EPOCH, offence/KEY/EPOCH, last-block, parameters, roster,
+    supply, NAMESPACE:HEX, or a tree key of 64 hex digits.
     """
     question = relay_question(path, keys_dir)
     url = rpc_url(rpc)
@@ -145,14 +147,47 @@ def block(output: Output, *, which: str, rpc: str | None) -> None:
     output.result(to_json(report), table(rows))
 
 
-@query.command(epilog=example("phalanx query validators"))
+@query.command(epilog=example("phalanx query validators --epoch 7"))
+@click.option("--epoch", type=click.IntRange(1), help="Of this epoch. Default: the present one.")
 @rpc_option
 @json_option
 @pass_output
-def validators(output: Output, *, rpc: str | None) -> None:
-    """List the validator set."""
-    reports = ask(rpc_url(rpc), lambda client: client.validators())
+def validators(output: Output, *, epoch: int | None, rpc: str | None) -> None:
+    """List the validator set of an epoch: who signs, by index."""
+    reports = ask(rpc_url(rpc), lambda client: client.validators(epoch))
     rows = [
-        (f"{each.index} {each.name}", f"stake {each.stake}  {each.consensus_key.hex()}") for each in reports
+        (f"{each.index} {each.name}", f"stake {each.stake}  {each.consensus_key.hex()}  {each.address}")
+        for each in reports
     ]
     output.result(to_json(reports), table(rows))
+
+
+@query.command(epilog=example("phalanx query validator alice"))
+@click.argument("account")
+@rpc_option
+@keys_option
+@json_option
+@pass_output
+def validator(output: Output, *, account: str, rpc: str | None, keys_dir: Path | None) -> None:
+    """Show the validator of ACCOUNT: stake, standing, keys, and when unbonded stake is paid out."""
+    key = find_account(account, keys_dir)
+    found = ask(rpc_url(rpc), lambda client: fetch_standing(client, key))
+    output.result(found.document(), table(found.rows()))
+
+
+@query.command(epilog=example("phalanx query roster"))
+@rpc_option
+@json_option
+@pass_output
+def roster(output: Output, *, rpc: str | None) -> None:
+    """List who may be elected, the most stake first: the first `max_validators` form the next set."""
+    seats, entries = ask(rpc_url(rpc), fetch_roster)
+    document = [
+        {"account": each.account.hex(), "stake": str(each.stake), "joined_height": each.joined_height}
+        for each in entries
+    ]
+    rows = [
+        (each.account.hex(), f"stake {each.stake}" + ("" if place < seats else "  (no seat)"))
+        for place, each in enumerate(entries)
+    ]
+    output.result(document, table(rows) or "nobody may be elected: the set stays as it is")

@@ -13,16 +13,25 @@ from node.cli.connect import BYTES, find_account, find_chain, find_module
 from node.rpc.parameters import relay_key
 
 F = TypeVar("F", bound=Callable[..., Any])
-ACCOUNT_PATH: Final = "account/"
+KEY_PATHS: Final = ("account/", "validator/", "offence/")  # what follows may be a key's name
 
 
 def relay_question(path: str, keys_dir: Path | None) -> RelayKey | TreeKey:
-    """The leaf that PATH names: readable, a tree key, or account/ with a key's name. Raises UserError."""
+    """The leaf that PATH names: readable, a tree key, or with a key's name for an account.
+
+    Raises UserError.
+    """
     if len(path) == 64 and all(each in "0123456789abcdef" for each in path):
         return TreeKey(key=Hash(bytes.fromhex(path)))
-    if path.startswith(ACCOUNT_PATH):
-        path = ACCOUNT_PATH + find_account(path.removeprefix(ACCOUNT_PATH), keys_dir).hex()
+    for prefix in KEY_PATHS:
+        if path.startswith(prefix):
+            path = prefix + _with_account(path.removeprefix(prefix), prefix, keys_dir)
     return relay_key(path)
+
+
+def _with_account(rest: str, prefix: str, keys_dir: Path | None) -> str:
+    name, slash, epoch = rest.rpartition("/") if prefix == "offence/" else (rest, "", "")
+    return f"{find_account(name, keys_dir).hex()}{slash}{epoch}"
 
 
 def question_options(command: F) -> F:

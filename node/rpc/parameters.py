@@ -71,8 +71,8 @@ WaitMilliseconds = Annotated[int, Field(ge=0, le=MAX_WAIT_MS)]
 PageSize = Annotated[int, Field(ge=1, le=10_000)]
 
 _PATHS: Final = (
-    "account/KEY, chain/ID, head/ID, module/HASH, instance/HASH/CHAIN, epoch-set/EPOCH, last-block, "
-    "parameters, supply, or NAMESPACE:HEX for any key of the tree"
+    "account/KEY, validator/KEY, chain/ID, head/ID, module/HASH, instance/HASH/CHAIN, epoch-set/EPOCH, "
+    "offence/KEY/EPOCH, last-block, parameters, roster, supply, or NAMESPACE:HEX for any key of the tree"
 )
 
 
@@ -81,7 +81,7 @@ def relay_key(path: str) -> RelayKey:
     kind, *rest = path.split("/")
     try:
         match kind, rest:
-            case "account" | "module", [key]:
+            case "account" | "module" | "validator", [key]:
                 return RelayKey(namespace=kind.encode(), key=_hex32(key))
             case "chain" | "head", [number]:
                 return RelayKey(namespace=kind.encode(), key=_number(number).to_bytes(4, "big"))
@@ -91,7 +91,9 @@ def relay_key(path: str) -> RelayKey:
                 )
             case "epoch-set", [number]:
                 return RelayKey(namespace=b"epoch-set", key=_number(number).to_bytes(8, "big"))
-            case "last-block" | "parameters" | "supply", []:
+            case "offence", [account, epoch]:
+                return RelayKey(namespace=b"offence", key=_hex32(account) + _number(epoch).to_bytes(8, "big"))
+            case "last-block" | "parameters" | "supply" | "roster", []:
                 return RelayKey(namespace=b"relay", key=kind.encode())
     except ValueError as error:
         raise UserError(f"path {path!r}: a part of it {error}") from None
