@@ -101,6 +101,7 @@ from consensus.agreement.messages import (
 )
 from consensus.agreement.replica import PeerState, Replica
 from consensus.agreement.signing_rules import SigningGate
+from consensus.agreement.watch import RetiredWatch
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import Hash, Height, View
 
@@ -220,6 +221,11 @@ class Engine:
             delay_us=r.pacemaker.delay_us,
             deviation_us=r.pacemaker.deviation_us,
         )
+
+    def retire(self) -> RetiredWatch:
+        """What goes on when the epoch is over: its validators are still watched."""
+        r = self._replica
+        return RetiredWatch(r.watch, r.final_view, View(r.cur_view + VIEWS_AHEAD))
 
     def fork(self) -> "Engine":
         """An independent copy: what happens to one does not touch the other."""

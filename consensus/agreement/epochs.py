@@ -30,6 +30,7 @@ from consensus.agreement.events import (
     Effect,
     EpochEnding,
     Event,
+    EvidenceFound,
     Instant,
     Peer,
     PeerDown,
@@ -45,6 +46,7 @@ from consensus.agreement.journal_records import AmnesiaMark, JournalRecord, enco
 from consensus.agreement.messages import Header, Message, Status, block_hash, encode_message, epoch_of
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
+from consensus.agreement.watch import RetiredWatch
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, Signature, View
 
@@ -111,6 +113,7 @@ class Agreement:
         "_marks",
         "_nonce",
         "_parameters",
+        "_past",
         "_setup",
         "_timers",
         "_verify",
@@ -135,6 +138,7 @@ class Agreement:
         self._setup = setup
         self._inner = _by_peer(setup.members)
         self._engine = self._make_engine(setup, restored)
+        self._past: RetiredWatch | None = None  # over the epoch before
         self._ending: EpochEnding | None = None  # the epoch is over, the next one is not known yet
         self._links: dict[Peer, _Link] = {}
         self._nonce: Hash | None = None  # of this process; None before Start
@@ -152,7 +156,10 @@ class Agreement:
         self._note(event)
         if isinstance(event, Received) and self._keep_early(event.peer, event.message):
             return []
-        return self._turn(event, now)
+        effects = self._turn(event, now)
+        if self._past is not None and isinstance(event, Received):
+            effects += map(EvidenceFound, self._past.message(event.message))
+        return effects
 
     # --- what a node may ask
 
@@ -202,6 +209,7 @@ class Agreement:
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         twin._engine = self._engine.fork()
+        twin._past = None if self._past is None else self._past.copy()
         twin._links = {peer: replace(link) for peer, link in self._links.items()}
         twin._early = dict(self._early)
         return twin
@@ -248,7 +256,7 @@ class Agreement:
             self._marks = gate.marks
         learnt = self._engine.experience
         heights = {self._peer_out(Peer(peer)): height for peer, height in learnt.heights.items()}
-        self._setup, self._ending = setup, None
+        self._setup, self._ending, self._past = setup, None, self._engine.retire()
         self._inner = _by_peer(setup.members)
         restored = Restored(
             final=setup.start,

@@ -113,3 +113,22 @@ class Watch:
         for table in (self._seen, self._accused):
             for view in [view for view in table if view <= lowest]:
                 del table[view]
+
+
+class RetiredWatch:
+    """The watch of an epoch that is over at this node: whoever still signs in it answers for that."""
+
+    __slots__ = ("_final", "_highest", "_watch")
+
+    def __init__(self, watch: Watch, final: View, highest: View) -> None:
+        self._watch = watch
+        self._final = final
+        self._highest = highest
+
+    def copy(self) -> "RetiredWatch":
+        """An independent copy."""
+        return RetiredWatch(self._watch.copy(), self._final, self._highest)
+
+    def message(self, message: Message) -> list[Evidence]:
+        """Look through a message."""
+        return self._watch.message(message, self._final, self._highest)
