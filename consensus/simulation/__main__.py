@@ -1,54 +1,68 @@
 """`python -m consensus.simulation`: many seeds, one verdict.
 
     python -m consensus.simulation --seeds 0..1000 --validators 7 --json
+    python -m consensus.simulation --seeds 0..2000 --validators 4,7,10 --epochs 3 --faults all --json
     python -m consensus.simulation --seeds 17..18 --validators 7 --trace
 
-Exit status 1 when any seed broke an invariant; the command that replays the first one is printed.
+With several sizes every one runs all seeds. Exit status 1 when any seed broke an invariant; the command that
+replays it is printed. What a seed does depends on the seed and the options alone, never on how many processes
+share the work.
 """
 
 import argparse
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from consensus.agreement.thresholds import Mode
-from consensus.simulation.runner import Summary, run_seed
+from consensus.simulation.epoch_scenario import FAULTS
+from consensus.simulation.report import Report
+from consensus.simulation.runner import Job, Summary, run_all
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the seeds that the command line names; 0 if no invariant was broken, else 1."""
-    options = _parser().parse_args(arguments)
-    first, last = options.seeds
-    mode = Mode[options.mode.upper()]
-    started = time.perf_counter()
-    summary = Summary(validators=options.validators)
-    for seed in range(first, last):
-        report = run_seed(
-            seed, validators=options.validators, blocks=options.blocks, mode=mode, trace=options.trace
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.faults is not None and options.epochs == 1:
+        parser.error("--faults chooses what happens over several epochs: give --epochs 2 or more")
+    sizes = []
+    for validators in options.validators:
+        job = Job(
+            validators=validators,
+            blocks=options.blocks,
+            epochs=options.epochs,
+            faults=options.faults or FAULTS,
+            mode=Mode[options.mode.upper()],
+            trace=options.trace,
         )
-        summary.add(report)
-        if options.trace:
-            _print_lines(report.trace)
-            print(f"digest {report.digest}", file=sys.stderr)
-        for violation in report.violations:
-            print(
-                f"seed {seed}: {violation.invariant} at {violation.time_us / 1_000:.3f} ms, "
-                f"node {violation.node}: {violation.text}",
-                file=sys.stderr,
-            )
-    result = summary.as_dict() | {"seconds": round(time.perf_counter() - started, 3), "mode": options.mode}
-    print(json.dumps(result) if options.json else _table(result))
-    if not summary.failed:
-        return 0
-    seed = summary.failed[0]
-    print(
-        f"replay: python -m consensus.simulation --seeds {seed}..{seed + 1} "
-        f"--validators {options.validators} --blocks {options.blocks} --mode {options.mode} --trace",
-        file=sys.stderr,
-    )
-    return 1
+        started = time.perf_counter()
+        summary = Summary(validators=validators)
+        for report in run_all(job, range(*options.seeds), processes=1 if options.trace else options.jobs):
+            summary.add(report)
+            _tell(report, job, traced=options.trace)
+        seconds = round(time.perf_counter() - started, 3)
+        sizes.append(summary.as_dict() | {"seconds": seconds, "mode": options.mode})
+    result = sizes[0] if len(sizes) == 1 else _together(sizes)
+    if options.epochs > 1:
+        result |= {"epochs": options.epochs, "jobs": options.jobs}
+    print(json.dumps(result) if options.json else "\n\n".join(map(_table, sizes)))
+    return 1 if result["violations"] else 0
+
+
+def _together(sizes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The totals over all sizes, and each by itself."""
+    return {
+        "seeds": sum(each["seeds"] for each in sizes),
+        "violations": sum(each["violations"] for each in sizes),
+        "finalized_min": min(each["finalized_min"] for each in sizes),
+        "epochs_min": min(each["epochs_min"] for each in sizes),
+        "seconds": round(sum(each["seconds"] for each in sizes), 3),
+        "sizes": sizes,
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,11 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds", type=_seed_range, default=(0, 100), metavar="A..B", help="without B itself"
     )
-    parser.add_argument("--validators", type=_positive, default=4, metavar="N")
     parser.add_argument(
-        "--blocks", type=_positive, default=20, help="final blocks that every seed must reach"
+        "--validators", type=_sizes, default=(4,), metavar="N[,N…]", help="in the first epoch"
+    )
+    parser.add_argument(
+        "--blocks", type=_positive, default=20, help="of one epoch: final blocks that every seed must reach"
+    )
+    parser.add_argument(
+        "--epochs", type=_positive, default=1, help="that every seed must leave behind, the set ever changing"
+    )
+    parser.add_argument(
+        "--faults",
+        type=_faults,
+        default=None,
+        metavar="all|none|NAME[,NAME…]",
+        help=f"that the seeds may mix over several epochs: {', '.join(FAULTS)}",
     )
     parser.add_argument("--mode", choices=[mode.name.lower() for mode in Mode], default="strict")
+    parser.add_argument("--jobs", type=_positive, default=multiprocessing.cpu_count(), help="processes")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     parser.add_argument("--trace", action="store_true", help="print every event; meant for one seed")
     return parser
@@ -76,10 +103,39 @@ def _seed_range(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_positive(each) for each in text.split(","))
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)
+
+
+def _faults(text: str) -> tuple[str, ...]:
+    if text in ("all", "none"):
+        return FAULTS if text == "all" else ("none",)
+    chosen = tuple(text.split(","))
+    unknown = [name for name in chosen if name not in FAULTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(FAULTS)}")
+    return chosen
+
+
+def _tell(report: Report, job: Job, *, traced: bool) -> None:
+    """Print what one seed broke, with the command that replays it, and its trace if asked for."""
+    if traced:
+        _print_lines(report.trace)
+        print(f"digest {report.digest}", file=sys.stderr)
+    for violation in report.violations:
+        print(
+            f"seed {report.seed}, {job.validators} validators: {violation.invariant} at "
+            f"{violation.time_us / 1_000:.3f} ms, node {violation.node}: {violation.text}",
+            file=sys.stderr,
+        )
+    if report.violations and not traced:
+        print(f"replay: {job.command(report.seed)} --trace", file=sys.stderr)
 
 
 def _print_lines(lines: Iterable[str]) -> None:

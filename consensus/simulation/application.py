@@ -14,15 +14,25 @@ from typing import Final
 from consensus.agreement.events import (
     BlockValidated,
     BuildPayload,
+    EpochEnding,
     Event,
     Finalized,
     PayloadBuilt,
     Persisted,
     ValidateBlock,
 )
-from consensus.agreement.messages import Chain, ChainBlock, FinalityProof, Header
+from consensus.agreement.messages import (
+    FLAG_BOUNDARY,
+    FLAG_TAIL,
+    Chain,
+    ChainBlock,
+    FinalityProof,
+    Header,
+    block_hash,
+)
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.ids import Hash, Height
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height
+from consensus.simulation.membership import Membership, epoch_on
 from consensus.simulation.scheduler import Scheduler
 
 GENESIS_STATE: Final = hash_tagged(b"PHALANX/simulation/genesis-state")
@@ -31,9 +41,14 @@ MAX_SERVED: Final = 64
 
 
 def state_after(header: Header, payload: bytes) -> Hash:
-    """The state after a block: the genesis state, or a hash of the state before and the payload."""
+    """The state after a block: the genesis state, or a hash of the state before and the payload.
+
+    A tail block changes nothing.
+    """
     if header.height == 0:
         return GENESIS_STATE
+    if header.flags == FLAG_TAIL:
+        return header.state_root
     return hash_tagged(b"PHALANX/simulation/state", header.state_root, payload)
 
 
@@ -44,6 +59,7 @@ class ApplicationPlan:
     execution_us: int  # the most that building or checking a block takes
     idle_us: int  # the most that a leader with nothing to say waits
     persist_us: int  # the most that a batch of final blocks waits for its sync
+    switch_us: int = 1_000  # the most that it takes to make a boundary block durable and read the next set
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,10 @@ class Store:
         last = self.blocks[-1]
         return last.header, last.proof
 
+    def header_at(self, height: int) -> Header:
+        """The header of a final block, or of genesis."""
+        return self.blocks[height - 1].header if height else self.genesis
+
     def serve(self, first: int, last: int) -> Chain:
         """Up to 64 blocks from height `first`, the last with its proof; empty if there are none."""
         served = self.blocks[max(first, 1) - 1 : min(last, first + MAX_SERVED - 1)]
@@ -97,19 +117,22 @@ class Application:
         random: Random,
         scheduler: Scheduler,
         store: Store,
-        genesis_hash: Hash,
+        membership: Membership,
         name: int,
         post: Callable[[Event], None],
+        begin: Callable[[Header], None],
     ) -> None:
         self._plan = plan
         self._random = random
         self._scheduler = scheduler
         self._store = store
+        self._membership = membership
         self._name = name
         self._post = post
+        self._begin = begin
         self._built = 0
         self._persisting = False
-        self._executed: dict[Hash, Hash] = {genesis_hash: GENESIS_STATE}
+        self._executed: dict[Hash, Hash] = {block_hash(store.genesis): GENESIS_STATE}
         self._waiting: dict[Hash, list[Callable[[], None]]] = {}
         for block in store.blocks:
             self._executed[block.block_hash] = state_after(block.header, block.payload)
@@ -118,7 +141,8 @@ class Application:
         """Answer BuildPayload once the parent is executed."""
 
         def ready() -> None:
-            delay_us = self._delay(self._plan.execution_us) + self._delay(self._plan.idle_us)
+            idle_us = 0 if request.boundary or request.tail else self._plan.idle_us
+            delay_us = self._delay(self._plan.execution_us) + self._delay(idle_us)
             self._scheduler.after(delay_us, lambda: self._post(self._payload(request)))
 
         self._when_executed(request.parent_hash, ready)
@@ -139,8 +163,28 @@ class Application:
             self._persisting = True
             self._scheduler.after(self._delay(self._plan.persist_us), self._persist)
 
+    def end_epoch(self, ending: EpochEnding) -> None:
+        """Make the boundary block durable at once, then let the next epoch begin."""
+        self._scheduler.after(self._delay(self._plan.switch_us), lambda: self._switch(ending.boundary))
+
+    def _switch(self, boundary: Header) -> None:
+        if self._random.randrange(2):
+            self._store.durable_height = len(self._store.blocks)
+            self._begin(boundary)  # and Persisted comes later
+        else:
+            self._persist()
+            self._begin(boundary)
+
     def _payload(self, request: BuildPayload) -> PayloadBuilt:
         self._built += 1
+        if request.tail:
+            return PayloadBuilt(
+                view=request.view,
+                parent_hash=request.parent_hash,
+                payload=b"",
+                tx_count=0,
+                state_root=self._executed[request.parent_hash],
+            )
         payload = VALID_MARK + b"%d.%d.%d.%d" % (
             self._name,
             request.view,
@@ -153,14 +197,25 @@ class Application:
             payload=payload,
             tx_count=1,
             state_root=self._executed[request.parent_hash],
+            next_validators_hash=self._next_set(epoch_on(request.parent), request.parent_hash)
+            if request.boundary
+            else ZERO_HASH,
         )
+
+    def _next_set(self, epoch: Epoch, parent_hash: Hash) -> Hash:
+        """What the boundary block of `epoch` on this parent must commit to."""
+        return self._membership.validators(Epoch(epoch + 1), parent_hash).validators_hash
 
     def _check(self, request: ValidateBlock) -> None:
         header = request.header
         if header.state_root != self._executed[header.parent_hash]:
             self._post(BlockValidated(request.block_hash, False, "the state root is not the parent's"))
-        elif not request.payload.startswith(VALID_MARK):
+        elif header.flags != FLAG_TAIL and not request.payload.startswith(VALID_MARK):
             self._post(BlockValidated(request.block_hash, False, "the payload is not valid"))
+        elif header.flags == FLAG_BOUNDARY and header.next_validators_hash != self._next_set(
+            header.epoch, header.parent_hash
+        ):
+            self._post(BlockValidated(request.block_hash, False, "these are not the next validators"))
         else:
             self._execute(request.block_hash, header, request.payload)
             self._post(BlockValidated(request.block_hash, True))

@@ -11,10 +11,13 @@ from typing import Final
 
 from consensus.agreement.events import Finalized
 from consensus.agreement.messages import (
+    FLAG_BOUNDARY,
+    FLAG_TAIL,
     AmnesiaReply,
     Certificate,
     CertificateType,
     Chain,
+    FinalityProof,
     Group,
     Header,
     Kind,
@@ -24,10 +27,11 @@ from consensus.agreement.messages import (
     block_hash,
     payload_root,
 )
-from consensus.primitives.ids import ZERO_HASH, Hash, Signature, View
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Signature, View
 from consensus.simulation.application import VALID_MARK, state_after
 from consensus.simulation.disk import Journal
-from consensus.simulation.reference import Rulebook, SignedVote, offence_of
+from consensus.simulation.membership import Membership, epoch_on
+from consensus.simulation.reference import Rulebook, SignedVote, Verify, offence_of, signers
 
 MAX_REPORTED: Final = 20  # violations of one run
 
@@ -57,8 +61,10 @@ class Checkers:
     def __init__(
         self,
         *,
-        rules: Rulebook,
+        membership: Membership,
+        verify: Verify,
         genesis: Header,
+        epoch_blocks: int,
         honest: frozenset[int],
         journals: Mapping[int, Journal],
         now_us: Callable[[], int],
@@ -67,13 +73,19 @@ class Checkers:
         self.chain: list[Hash] = [block_hash(genesis)]  # final blocks by height, as the first node had them
         self._headers: dict[Hash, Header] = {self.chain[0]: genesis}
         self._states: dict[Hash, Hash] = {self.chain[0]: state_after(genesis, b"")}
-        self._rules = rules
+        self._membership = membership
+        self._verify = verify
+        self._epoch_blocks = epoch_blocks
+        self._rules: dict[
+            Epoch, Rulebook
+        ] = {}  # of every epoch whose boundary is final somewhere, and the first
+        self._begin_epoch(genesis)
         self._honest = honest
         self._journals = journals
         self._now_us = now_us
         self._reached: dict[int, int] = {}
-        self._wire: dict[tuple[int, View], set[SignedVote]] = {}
-        self._views: dict[View, ViewRecord] = {}
+        self._wire: dict[tuple[int, Epoch, View], set[SignedVote]] = {}
+        self._views: dict[tuple[Epoch, View], ViewRecord] = {}
         self._seen: dict[int, object] = {}  # by id, and kept, so that no id comes twice
         self._reported: set[tuple[str, int, str]] = set()
 
@@ -84,10 +96,10 @@ class Checkers:
         if isinstance(message, Vote):
             self._vote_sent(node, message)
         elif isinstance(message, Proposal):
-            if message.header.proposer == node and not self._was_seen(message):
-                header = message.header
+            header = message.header
+            if self.node_at(header.epoch, header.proposer) == node and not self._was_seen(message):
                 vote = (Kind.PROPOSE, block_hash(header), ZERO_HASH)
-                self._signed(node, header.view, vote, message.leader_sig)
+                self._signed(node, header.epoch, header.view, vote, message.leader_sig)
             if message.vote is not None:
                 self._vote_sent(node, message.vote)
             for certificate in message.support:
@@ -98,18 +110,21 @@ class Checkers:
             self._certificate_sent(node, message.certificate)
         elif isinstance(message, Chain) and message.proof is not None:
             self._certificate_sent(node, message.proof.certificate)
+            if {each.header.epoch for each in message.blocks} != {message.proof.certificate.epoch}:
+                self._violated("I5", node, f"served a chain across a boundary from height {message.first}")
 
     def held(self, node: int, certificate: Certificate) -> None:
         """An honest node holds a certificate and acts on it: I5, and through it I3."""
         if self._was_seen(certificate):
             return
-        fault = self._rules.certificate_fault(certificate)
+        rules = self._rules.get(certificate.epoch)
+        fault = "of an epoch that has not begun" if rules is None else rules.certificate_fault(certificate)
         if fault is not None:  # the holder acts on it all the same, so it counts below
             self._violated("I5", node, f"an invalid certificate of view {certificate.view}: {fault}")
         else:
             for group in certificate.groups:
-                self._check_signers(node, certificate.view, group, leaves=False)
-        record = self._views.setdefault(certificate.view, ViewRecord())
+                self._check_signers(node, certificate.epoch, certificate.view, group, leaves=False)
+        record = self._views.setdefault((certificate.epoch, certificate.view), ViewRecord())
         if certificate.ctype == CertificateType.SKIP:
             record.skipped = True
         else:
@@ -136,7 +151,9 @@ class Checkers:
         elif header.height == len(self.chain):
             self._check_block(node, block)
             self.chain.append(name)
-        fault = None if self._was_seen(block.proof) else self._rules.proof_fault(header, block.proof)
+            if header.flags == FLAG_BOUNDARY:
+                self._begin_epoch(header)
+        fault = None if self._was_seen(block.proof) else self._proof_fault(header, block.proof)
         if fault is not None:
             self._violated("I5", node, f"the proof of height {header.height} is not valid: {fault}")
             return
@@ -163,20 +180,25 @@ class Checkers:
     # --- the invariants
 
     def _vote_sent(self, node: int, vote: Vote) -> None:
-        if vote.signer == node and not self._was_seen(vote):
-            self._signed(node, vote.view, (vote.kind, vote.block, vote.aux), vote.sig)
-            if vote.justification is not None:
-                for group in vote.justification.groups:
-                    self._check_signers(node, vote.view, group, leaves=True)
+        if self._was_seen(vote):
+            return
+        if self.node_at(vote.epoch, vote.signer) != node:
+            self._violated("I4", node, f"sent a vote in epoch {vote.epoch} that is not its own to cast")
+            return
+        self._signed(node, vote.epoch, vote.view, (vote.kind, vote.block, vote.aux), vote.sig)
+        if vote.justification is not None:
+            for group in vote.justification.groups:
+                self._check_signers(node, vote.epoch, vote.view, group, leaves=True)
 
-    def _signed(self, node: int, view: View, vote: SignedVote, sig: Signature) -> None:
+    def _signed(self, node: int, epoch: Epoch, view: View, vote: SignedVote, sig: Signature) -> None:
         """A signature of an honest node leaves it: I4 and I6, once for each."""
-        known = self._wire.setdefault((node, view), set())
+        known = self._wire.setdefault((node, epoch, view), set())
         if vote in known:
             return
         kind, block, aux = vote
-        label = f"{Kind(kind).name} {block.hex()[:8]} in view {view}"
-        if not self._rules.signed(node, kind, view, block, aux, sig):
+        label = f"{Kind(kind).name} {block.hex()[:8]} in view {view} of epoch {epoch}"
+        rules, signer = self._rules.get(epoch), self._membership.index_of(node, epoch)
+        if rules is None or signer is None or not rules.signed(signer, kind, view, block, aux, sig):
             self._violated("I4", node, f"sent {label} with a signature that is not its own")
         for other in sorted(known):
             offence = offence_of(vote, other)
@@ -184,49 +206,81 @@ class Checkers:
                 earlier = f"{Kind(other[0]).name} {other[1].hex()[:8]}"
                 self._violated("I4", node, f"{offence}: {label} after {earlier}")
         journal = self._journals[node]
-        if not journal.holds_vote((kind, view, block, aux)):
+        if not journal.holds_vote((epoch, kind, view, block, aux)):
             self._violated("I6", node, f"{label} left before its record was durable")
-        if kind in (Kind.PROPOSE, Kind.NOTARIZE, Kind.NFALL) and not journal.holds_block(block, view):
+        if kind in (Kind.PROPOSE, Kind.NOTARIZE, Kind.NFALL) and not journal.holds_block(block, epoch, view):
             self._violated("I6", node, f"{label} left before the block's body was durable")
         known.add(vote)
 
     def _certificate_sent(self, node: int, certificate: Certificate) -> None:
         self.held(node, certificate)
         for group in certificate.groups:
-            self._check_signers(node, certificate.view, group, leaves=True)
+            self._check_signers(node, certificate.epoch, certificate.view, group, leaves=True)
 
-    def _check_signers(self, node: int, view: View, group: Group, *, leaves: bool) -> None:
+    def _check_signers(self, node: int, epoch: Epoch, view: View, group: Group, *, leaves: bool) -> None:
         """Every honest signature in a group must have left its signer (I5), or `leaves` it right now (I6)."""
         vote = (group.kind, group.block, group.aux)
-        for signer, sig in zip(self._rules.signers(group), group.sigs, strict=False):
-            if signer not in self._honest or vote in self._wire.get((signer, view), ()):
+        members = self._membership.members(epoch)
+        for index, sig in zip(signers(group), group.sigs, strict=False):
+            signer = members[index].node if index < len(members) else -1
+            if signer not in self._honest or vote in self._wire.get((signer, epoch, view), ()):
                 continue
             if signer != node:
-                self._violated("I5", node, f"a signature of {signer} in view {view} that never left it")
+                text = f"a signature of {signer} in view {view} of epoch {epoch} that never left it"
+                self._violated("I5", node, text)
             elif leaves:
-                self._signed(node, view, vote, sig)
+                self._signed(node, epoch, view, vote, sig)
 
     def _check_block(self, node: int, block: Finalized) -> None:
         """I2 for a block that is final for the first time anywhere."""
         header, parent_hash = block.header, self.chain[-1]
         parent = self._headers[parent_hash]
-        leader = self._rules.validators.leader(header.view)
+        epoch, end = epoch_on(parent), header.height % self._epoch_blocks == 0
+        validators = self._rules[epoch].validators
+        follows = View(0) if parent.epoch != epoch else parent.view
+        next_hash = ZERO_HASH
+        if end:
+            next_hash = self._membership.validators(Epoch(epoch + 1), parent_hash).validators_hash
         faults = {
             "its hash is another": block_hash(header) != block.block_hash,
             "its parent is not the final block below": header.parent_hash != parent_hash,
-            "its view does not follow its parent's": not header.parent_view == parent.view < header.view,
-            "its proposer does not lead its view": header.proposer != leader,
+            "it is of another epoch": header.epoch != epoch,
+            "its view does not follow its parent's": not header.parent_view == follows < header.view,
+            "its proposer does not lead its view": header.proposer != validators.leader(header.view),
             "its time precedes its parent's": header.time_ms < parent.time_ms,
             "its payload is another": header.payload_root != payload_root(block.payload),
             "its payload is invalid": not block.payload.startswith(VALID_MARK),
             "its state root is not its parent's post-state": header.state_root != self._states[parent_hash],
-            "it names another validator set": header.validators_hash != parent.validators_hash,
+            "it names another validator set": header.validators_hash != validators.validators_hash,
+            "it names other next validators": header.next_validators_hash != next_hash,
+            "a tail is no part of the ledger": bool(header.flags & FLAG_TAIL),
+            "its flags are others": header.flags != (FLAG_BOUNDARY if end else 0),
         }
         for text, broken in faults.items():
             if broken:
                 self._violated("I2", node, f"final block of height {header.height}: {text}")
         self._headers[block.block_hash] = header
         self._states[block.block_hash] = state_after(header, block.payload)
+
+    def _proof_fault(self, header: Header, proof: FinalityProof) -> str | None:
+        rules = self._rules.get(header.epoch)
+        return "of an epoch that has not begun" if rules is None else rules.proof_fault(header, proof)
+
+    # --- epochs
+
+    def node_at(self, epoch: Epoch, signer: int) -> int | None:
+        """The node at a validator index of an epoch."""
+        members = self._membership.members(epoch)
+        return members[signer].node if signer < len(members) else None
+
+    def rules_of(self, epoch: Epoch) -> Rulebook | None:
+        """The rules of an epoch that has begun somewhere."""
+        return self._rules.get(epoch)
+
+    def _begin_epoch(self, start: Header) -> None:
+        epoch, chain_id_hash = epoch_on(start), self._membership.chain_id_hash
+        validators = self._membership.validators_on(start)
+        self._rules[epoch] = Rulebook(validators, chain_id_hash, epoch, self._verify)
 
     # --- bookkeeping
 

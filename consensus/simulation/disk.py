@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from consensus.agreement.journal_records import (
-    BarRecord,
+    AmnesiaRecord,
     BlockRecord,
     FloorRecord,
     JournalRecord,
@@ -21,13 +21,13 @@ from consensus.agreement.journal_records import (
     encode_record,
 )
 from consensus.agreement.messages import block_hash
-from consensus.primitives.ids import Hash, View
+from consensus.primitives.ids import Epoch, Hash, View
 from consensus.simulation.scheduler import Scheduler
 
 SLOW_ONE_IN: Final = 20  # on a slow disk, one sync in so many stalls
 
 Group = tuple[JournalRecord, ...]
-VoteKey = tuple[int, int, Hash, Hash]  # kind, view, block, aux
+VoteKey = tuple[int, int, int, Hash, Hash]  # epoch, kind, view, block, aux
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Journal:
         self._random = random
         self._scheduler = scheduler
         self._durable: list[Group] = []
-        self._lost = False  # the file was lost, and no amnesia bar has become durable since
+        self._lost = False  # the file was lost, and nothing that says so has become durable since
         self._written: list[tuple[Group, Callable[[], None]]] = []  # not yet synced
         self._syncing = False
         self._process = 0  # a sync that was under way when the process died tells nobody
@@ -109,8 +109,8 @@ class Journal:
     def read(self) -> tuple[JournalRecord, ...] | None:
         """What a starting process finds; None if the file is gone.
 
-        A lost file stays lost until a BarRecord is durable: a process that begins a new file and dies before
-        it knows its bar must not be taken, next time, for one that never signed anything.
+        A lost file stays lost until an AmnesiaRecord is durable: a process that begins a new file and dies
+        before that must not be taken, next time, for one that never signed anything.
         """
         if self._lost:
             return None
@@ -118,11 +118,11 @@ class Journal:
 
     def holds_vote(self, key: VoteKey) -> bool:
         """Whether a crash right now would leave the record of this vote, or a floor above it."""
-        return key in self._index.votes or key[1] <= self._index.floor_view
+        return key in self._index.votes or (key[0], key[2]) <= self._index.floor
 
-    def holds_block(self, block: Hash, view: View) -> bool:
+    def holds_block(self, block: Hash, epoch: Epoch, view: View) -> bool:
         """Whether a crash right now would leave the body of this block, or a floor above its view."""
-        return block in self._index.blocks or view <= self._index.floor_view
+        return block in self._index.blocks or (epoch, view) <= self._index.floor
 
     def durable_groups(self) -> tuple[Group, ...]:
         """The synced contents."""
@@ -153,7 +153,7 @@ class Journal:
 
     def _keep(self, group: Group) -> None:
         self._durable.append(group)
-        if self._lost and any(isinstance(record, BarRecord) for record in group):
+        if self._lost and any(isinstance(record, AmnesiaRecord) for record in group):
             self._lost = False
         self._index.add(group)
 
@@ -164,13 +164,13 @@ class _Index:
     def __init__(self) -> None:
         self.votes: set[VoteKey] = set()
         self.blocks: set[Hash] = set()
-        self.floor_view = 0
+        self.floor = (0, 0)  # epoch, view
 
     def add(self, records: Sequence[JournalRecord]) -> None:
         for record in records:
             if isinstance(record, SignedRecord):
-                self.votes.add((record.kind, record.view, record.block, record.aux))
+                self.votes.add((record.epoch, record.kind, record.view, record.block, record.aux))
             elif isinstance(record, BlockRecord):
                 self.blocks.add(block_hash(record.header))
             elif isinstance(record, FloorRecord):
-                self.floor_view = max(self.floor_view, record.view)
+                self.floor = max(self.floor, (record.epoch, record.view))

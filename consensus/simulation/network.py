@@ -8,6 +8,7 @@ the same immutable object: no test depends on bytes, except where the world send
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Generic, TypeVar
 
@@ -103,4 +104,4 @@ class Network(Generic[M]):
             highest = self.plan.wild_us
         least = self.plan.least_us
         delay_us = least + int(self._random.random() * (highest - least))
-        self._scheduler.after(delay_us, lambda: self._deliver(source, destination, message))
+        self._scheduler.after(delay_us, partial(self._deliver, source, destination, message))

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Protocol
 
-from consensus.agreement.config import EngineConfig, Restored
-from consensus.agreement.engine import Engine
+from consensus.agreement.config import AmnesiaPolicy, Parameters, Restored, TimerSettings
+from consensus.agreement.epochs import Agreement, EpochBegins, EpochSetup
 from consensus.agreement.events import (
     Append,
     Broadcast,
     BuildPayload,
     Certified,
     Effect,
+    EpochEnding,
     Event,
     EvidenceFound,
     Finalized,
@@ -38,18 +39,32 @@ from consensus.agreement.events import (
     ValidateBlock,
 )
 from consensus.agreement.evidence import Evidence
-from consensus.agreement.messages import Header, Message, block_hash
+from consensus.agreement.messages import Header, Message
 from consensus.agreement.signing_rules import SigningGate
-from consensus.primitives.ids import Hash
+from consensus.primitives.ids import Hash, PublicKey, Signature
 from consensus.simulation.application import Application, ApplicationPlan, Store
 from consensus.simulation.disk import Journal
+from consensus.simulation.membership import Membership, epoch_on
 from consensus.simulation.scheduler import Scheduler
 
-REWRITE_GROUPS: Final = 40  # a journal of so many groups is rewritten from the engine's snapshot
 EPOCH_MS: Final = 1_700_000_000_000  # wall clock at virtual time 0
 HOUR_US: Final = 3_600_000_000
 
-MakeGate = Callable[[], SigningGate | None]
+MakeGate = Callable[..., SigningGate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What all nodes of a run have in common."""
+
+    membership: Membership
+    genesis: Header
+    parameters: Parameters
+    timers: TimerSettings
+    verify: Callable[[PublicKey, bytes, Signature], bool]
+    amnesia: AmnesiaPolicy
+    application: ApplicationPlan
+    rewrite_groups: int  # a journal of so many groups is rewritten from the engine's snapshot
 
 
 class Observer(Protocol):
@@ -63,6 +78,9 @@ class Observer(Protocol):
 
     def finalized(self, node: int, block: Finalized) -> None:
         """A block is final at the node."""
+
+    def ending(self, node: int, ending: EpochEnding) -> None:
+        """The epoch's boundary block is final at the node."""
 
     def restarted(self, node: int, final_height: int) -> None:
         """A process starts over a store of that height."""
@@ -95,29 +113,30 @@ class Node:
         *,
         index: int,
         peers: range,
-        config: EngineConfig,
-        genesis: Header,
+        rules: Rules,
+        has_keys: bool,
         make_gate: MakeGate,
         journal: Journal,
-        application: ApplicationPlan,
         skew_ms: int,
         random: Random,
         scheduler: Scheduler,
         observer: Observer,
         carry: Callable[[int, Message], None],
+        begins: Callable[[EpochSetup], None],
     ) -> None:
         self.index = index
         self.peers = peers
         self.journal = journal
-        self.store = Store(genesis)
+        self.store = Store(rules.genesis)
         self.counters = NodeCounters()
-        self.engine: Engine | None = None  # None while no process runs
+        self.engine: Agreement | None = None  # None while no process runs
         self.incarnation = 0
         self.gate: SigningGate | None = None
-        self._config = config
-        self._genesis_hash = block_hash(genesis)
+        self.fresh_from: int | None = None  # after a lost journal: keys of this version on are newer than it
+        self._rules = rules
+        self._has_keys = has_keys
         self._make_gate = make_gate
-        self._plan = application
+        self._begins = begins
         self._skew_ms = skew_ms
         self._random = random
         self._scheduler = scheduler
@@ -144,18 +163,29 @@ class Node:
         self._groups_written = self._groups_durable = 0
         self._clock_offset_us = self._random.randrange(HOUR_US)  # a monotonic clock starts anywhere
         self._wake_us = None
+        rules = self._rules
         final, proof = self.store.tip()
-        self.gate = self._make_gate()
-        records = self.journal.read() if self.gate is not None else ()
-        self.engine = Engine(self._config, self.gate, Restored(final=final, proof=proof, records=records))
+        epoch = epoch_on(final)
+        setup = self._setup(self.store.header_at((epoch - 1) * rules.parameters.epoch_blocks))
+        records = self.journal.read() if self._has_keys else ()
+        self.engine = Agreement(
+            setup,
+            Restored(final=final, proof=proof, records=records),
+            chain_id_hash=rules.membership.chain_id_hash,
+            verify=rules.verify,
+            parameters=rules.parameters,
+            timers=rules.timers,
+            amnesia=rules.amnesia,
+        )
         self._application = Application(
-            plan=self._plan,
+            plan=rules.application,
             random=self._random,
             scheduler=self._scheduler,
             store=self.store,
-            genesis_hash=self._genesis_hash,
+            membership=rules.membership,
             name=self.index,
             post=self._if_alive(self.handle),
+            begin=self._if_alive(self._begin),
         )
         self._observer.restarted(self.index, self.final_height)
         self.handle(Start(Hash(self._random.randbytes(32))))
@@ -168,6 +198,35 @@ class Node:
         self._application = None
         self.journal.crash(lose_file=lose_journal)
         self.store.crash(wipe=lose_store)
+
+    def _setup(self, start: Header) -> EpochSetup:
+        """The epoch on `start`, with this node's key in it if it has a place."""
+        membership = self._rules.membership
+        epoch = epoch_on(start)
+        index = membership.index_of(self.index, epoch)
+        members = membership.members(epoch)
+        self.gate = None
+        if index is not None:
+            self.gate = self._make_gate(
+                index=index,
+                chain_id_hash=membership.chain_id_hash,
+                epoch=epoch,
+                sign=membership.signer(members[index]),
+                fresh=self.fresh_from is not None and members[index].key >= self.fresh_from,
+            )
+        setup = EpochSetup(
+            epoch=epoch,
+            validators=membership.validators_on(start),
+            members=tuple(Peer(member.node) for member in members),
+            gate=self.gate,
+            start=start,
+        )
+        self._begins(setup)
+        return setup
+
+    def _begin(self, boundary: Header) -> None:
+        """The application has the boundary block on its disk, and read the next set."""
+        self.handle(EpochBegins(self._setup(boundary)))
 
     # --- inputs
 
@@ -184,7 +243,7 @@ class Node:
         """A session broke."""
         self.handle(PeerDown(Peer(peer)))
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event | EpochBegins) -> None:
         """One turn of the engine, its effects, and the next wake-up."""
         engine = self.engine
         if engine is None:
@@ -233,6 +292,9 @@ class Node:
             self.counters.one_round += effect.one_round
             self._observer.finalized(self.index, effect)
             application.finalize(effect)
+        elif isinstance(effect, EpochEnding):
+            self._observer.ending(self.index, effect)
+            application.end_epoch(effect)
         elif isinstance(effect, PeerMisbehaved):
             self._observer.misbehaved(self.index, effect)
         elif isinstance(effect, EvidenceFound):
@@ -244,7 +306,8 @@ class Node:
         self._groups_durable += 1
         self._flush()
         engine = self.engine
-        if engine is not None and self.journal.group_count >= REWRITE_GROUPS and not self._outbox:
+        grown = self.journal.group_count >= self._rules.rewrite_groups
+        if engine is not None and grown and not self._outbox:
             self.journal.rewrite(engine.journal_snapshot())
 
     def _flush(self) -> None:
@@ -279,7 +342,7 @@ class Node:
             mono_us=now_us + self._clock_offset_us, unix_ms=EPOCH_MS + now_us // 1_000 + self._skew_ms
         )
 
-    def _arm(self, engine: Engine) -> None:
+    def _arm(self, engine: Agreement) -> None:
         """Have the engine called at its deadline; a wake-up that is already set for then serves."""
         deadline_us = engine.deadline_us
         if deadline_us is None:

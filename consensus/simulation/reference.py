@@ -25,6 +25,16 @@ Verify = Callable[[PublicKey, bytes, Signature], bool]
 SignedVote = tuple[int, Hash, Hash]  # kind, block, aux
 
 
+def signers(group: Group) -> list[int]:
+    """The indices whose bits are set, ascending."""
+    return [
+        8 * position + bit
+        for position, byte in enumerate(group.bitmap)
+        for bit in range(8)
+        if byte >> bit & 1
+    ]
+
+
 class Rulebook:
     """Section 1 (thresholds), section 3.1 (certificates) and section 16 (proofs) for one validator set."""
 
@@ -44,18 +54,9 @@ class Rulebook:
         leader_stake = self.validators.stakes[self.validators.leader(view)]
         return min(leader_stake + self.slack, self.total - self.quorum)
 
-    def weight(self, signers: Iterable[int]) -> int:
+    def weight(self, indices: Iterable[int]) -> int:
         """W of a set of validators."""
-        return sum(self.validators.stakes[index] for index in set(signers))
-
-    def signers(self, group: Group) -> list[int]:
-        """The indices whose bits are set, ascending."""
-        return [
-            8 * position + bit
-            for position, byte in enumerate(group.bitmap)
-            for bit in range(8)
-            if byte >> bit & 1
-        ]
+        return sum(self.validators.stakes[index] for index in set(indices))
 
     def certificate_fault(self, certificate: Certificate) -> str | None:
         """Why a certificate is not valid by section 3.1; None if it is."""
@@ -101,6 +102,8 @@ class Rulebook:
             below = block_hash(above)
         last = proof.path[-1] if proof.path else header
         certificate = proof.certificate
+        if {above.epoch for above in proof.path} - {header.epoch}:
+            return "the path crosses a boundary"
         if certificate.ctype not in (CertificateType.FINAL, CertificateType.FAST_FINAL):
             return "not a certificate of finality"
         if (certificate.view, certificate.block) != (last.view, below):
@@ -113,10 +116,10 @@ class Rulebook:
         return self._verify(self.validators.keys[signer], message, sig)
 
     def _group_fault(self, view: View, group: Group) -> str | None:
-        signers = self.signers(group)
-        if not signers or len(signers) != len(group.sigs) or signers[-1] >= len(self.validators.keys):
+        who = signers(group)
+        if not who or len(who) != len(group.sigs) or who[-1] >= len(self.validators.keys):
             return "bitmap and signatures do not match"
-        for signer, sig in zip(signers, group.sigs, strict=True):
+        for signer, sig in zip(who, group.sigs, strict=True):
             if not self.signed(signer, group.kind, view, group.block, group.aux, sig):
                 return f"validator {signer} did not sign this"
         return None
@@ -124,18 +127,18 @@ class Rulebook:
     def _single(self, certificate: Certificate, kind: Kind, threshold: int) -> str | None:
         if [(group.kind, group.block) for group in certificate.groups] != [(kind, certificate.block)]:
             return "not one group of the right kind and block"
-        if self.weight(self.signers(certificate.groups[0])) < threshold:
+        if self.weight(signers(certificate.groups[0])) < threshold:
             return "too little stake"
         return None
 
-    def _backed(self, view: View, signers: set[int], fault: LeaderFault | None) -> bool:
+    def _backed(self, view: View, backers: set[int], fault: LeaderFault | None) -> bool:
         """The clause after the comma of section 3.1: W ≥ T, or W without the leader ≥ TE given a fault."""
         leader = self.validators.leader(view)
         threshold = self.faulty + self.missing(view) + 1
-        if self.weight(signers) >= threshold:
+        if self.weight(backers) >= threshold:
             return True
         proven = max(1, threshold - self.validators.stakes[leader])
-        return fault is not None and self.weight(signers - {leader}) >= proven
+        return fault is not None and self.weight(backers - {leader}) >= proven
 
     def _fallback(self, certificate: Certificate) -> str | None:
         block = certificate.block
@@ -146,9 +149,9 @@ class Rulebook:
             if group.block != block or group.kind not in (Kind.NOTARIZE, Kind.NFALL):
                 return "a group that does not belong"
             if group.kind == Kind.NOTARIZE:
-                notarized |= set(self.signers(group))
+                notarized |= set(signers(group))
             else:
-                fallback |= set(self.signers(group))
+                fallback |= set(signers(group))
                 declared = declared or group.aux != ZERO_HASH
         if self.weight(notarized | fallback) < self.quorum:
             return "too little stake"
@@ -161,19 +164,19 @@ class Rulebook:
         fallback: dict[Hash, set[int]] = {}
         conflict: dict[Hash, set[int]] = {}
         for group in certificate.groups:
-            signers = set(self.signers(group))
+            who = set(signers(group))
             if group.kind == Kind.SKIP:
-                skipped |= signers
+                skipped |= who
             elif group.kind == Kind.SFALL:
-                fallback.setdefault(group.block, set()).update(signers)
+                fallback.setdefault(group.block, set()).update(who)
             elif group.kind == Kind.NOTARIZE:
-                conflict.setdefault(group.block, set()).update(signers)
+                conflict.setdefault(group.block, set()).update(who)
             else:
                 return "a group that does not belong"
         if self.weight(skipped.union(*fallback.values())) < self.quorum:
             return "too little stake"
         for block in fallback if strict else ():
-            others = [signers for other, signers in conflict.items() if other != block]
+            others = [who for other, who in conflict.items() if other != block]
             if not self._backed(certificate.view, skipped.union(*others), certificate.fault):
                 return "fallback votes without the first votes that justify them"
         return None

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from consensus.agreement.config import TimerSettings
+from consensus.agreement.config import AmnesiaPolicy, TimerSettings
 from consensus.agreement.thresholds import Mode, stake_thresholds
 from consensus.simulation.application import ApplicationPlan
 from consensus.simulation.disk import DiskPlan
+from consensus.simulation.membership import Member, Sets
 from consensus.simulation.network import NetworkPlan, Partition
 from consensus.simulation.scheduler import MILLISECOND_US, SECOND_US
 
@@ -29,6 +30,17 @@ class Loss(enum.IntEnum):
     NOTHING = 0
     JOURNAL = 1
     EVERYTHING = 2  # the journal and the store
+    STORE = 3  # the store alone: the journal tells of what the node can not yet know
+
+    @property
+    def of_memory(self) -> bool:
+        """Whether the journal is gone, which is amnesia."""
+        return self in (Loss.JOURNAL, Loss.EVERYTHING)
+
+    @property
+    def of_store(self) -> bool:
+        """Whether the blocks are gone."""
+        return self in (Loss.EVERYTHING, Loss.STORE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +53,44 @@ class Crash:
     loss: Loss = Loss.NOTHING
 
 
+class Moment(enum.Enum):
+    """Where a node stands at the end of an epoch."""
+
+    NEARING = "nearing"  # the block below the boundary is final
+    ENDING = "ending"  # the boundary block is final; nothing is durable, the next epoch has not begun
+    BEGUN = "begun"  # the next epoch's engine has started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """A process dies `delay_us` after its node reached `moment` of `epoch`, and starts again `down_us` later;
+    with `until_epoch`, that much later than somebody begins that epoch."""
+
+    node: int
+    epoch: int
+    moment: Moment
+    delay_us: int
+    down_us: int
+    until_epoch: int | None = None
+    loss: Loss = Loss.NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relapse:
+    """A step of a series: a node loses its journal once the one before has recovered its memory."""
+
+    node: int
+    delay_us: int
+    down_us: int
+    loss: Loss
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One run. Times in microseconds of virtual time."""
 
     seed: int
-    stakes: tuple[int, ...]
+    sets: Sets
     mode: Mode
     target: int  # final blocks that every honest node must reach
     network: NetworkPlan
@@ -58,11 +102,22 @@ class Scenario:
     byzantine: tuple[tuple[int, str], ...]  # (validator, behaviour)
     crashes: tuple[Crash, ...]
     observers: int  # nodes without a key, which follow finality
+    epoch_blocks: int = 10_000
+    episodes: tuple[Episode, ...] = ()
+    relapses: tuple[Relapse, ...] = ()
+    late: tuple[tuple[int, int], ...] = ()  # (node, epoch): its first process starts when that epoch begins
+    amnesia: AmnesiaPolicy = AmnesiaPolicy.PROBE
+    rewrite_groups: int = 40
+
+    @property
+    def stakes(self) -> tuple[int, ...]:
+        """Of the first epoch, by validator index."""
+        return tuple(member.stake for member in self.sets[0])
 
     @property
     def validators(self) -> int:
-        """How many validators there are; observers are numbered after them."""
-        return len(self.stakes)
+        """How many nodes are ever validators; observers are numbered after them."""
+        return 1 + max(member.node for members in self.sets for member in members)
 
     @property
     def faulty(self) -> frozenset[int]:
@@ -81,7 +136,7 @@ class Scenario:
 def draw(seed: int, *, validators: int, target: int, mode: Mode, behaviours: tuple[str, ...]) -> Scenario:
     """The scenario of a seed. Equal arguments give an equal scenario, on every machine."""
     random = Random(f"scenario:{seed}:{validators}:{target}")
-    stakes = _stakes(random, validators)
+    stakes = draw_stakes(random, validators)
     bound_us = random.choice((1, 5, 20, 50)) * MILLISECOND_US
     gst_us = bound_us * random.choice((0, 0, 20, 60, 150))
     if validators == 1:  # it waits for nobody: time must pass by execution, and not much of it
@@ -97,10 +152,10 @@ def draw(seed: int, *, validators: int, target: int, mode: Mode, behaviours: tup
     sync_us = random.choice((200, 1_000, 5_000))
     return Scenario(
         seed=seed,
-        stakes=stakes,
+        sets=(tuple(Member(node=node, stake=stake) for node, stake in enumerate(stakes)),),
         mode=mode,
         target=target,
-        network=_network(random, validators, gst_us, bound_us),
+        network=draw_network(random, validators, gst_us, bound_us),
         disks=tuple(
             DiskPlan(
                 sync_least_us=sync_us // 2,
@@ -123,7 +178,7 @@ def draw(seed: int, *, validators: int, target: int, mode: Mode, behaviours: tup
     )
 
 
-def _stakes(random: Random, validators: int) -> tuple[int, ...]:
+def draw_stakes(random: Random, validators: int) -> tuple[int, ...]:
     """Equal stakes or uneven ones; above three validators nobody holds more than F."""
     if random.randrange(2):
         stakes = tuple(random.randint(1, LARGEST_STAKE) for _ in range(validators))
@@ -190,7 +245,7 @@ def _restarts(random: Random, nodes: list[int], horizon_us: int) -> list[Crash]:
     return crashes
 
 
-def _network(random: Random, validators: int, gst_us: int, bound_us: int) -> NetworkPlan:
+def draw_network(random: Random, validators: int, gst_us: int, bound_us: int) -> NetworkPlan:
     nodes = list(range(validators))
     partitions = []
     for _ in range(random.choice((0, 0, 1, 2)) if gst_us else 0):

@@ -6,55 +6,46 @@ that a change in one part moves no other.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
 from random import Random
 from typing import Final
 
-from consensus.agreement.config import EngineConfig, Parameters
-from consensus.agreement.events import Append, Certified, Effect, Finalized, Peer, PeerMisbehaved
+from consensus.agreement.config import Parameters
+from consensus.agreement.epochs import EpochSetup
+from consensus.agreement.events import (
+    Append,
+    Certified,
+    Effect,
+    EpochEnding,
+    Finalized,
+    Peer,
+    PeerMisbehaved,
+)
 from consensus.agreement.evidence import Evidence, verify_evidence
 from consensus.agreement.journal_records import CertificateRecord
 from consensus.agreement.messages import Kind, Message, Vote, genesis_header
 from consensus.agreement.signing_rules import SigningGate
-from consensus.agreement.validators import Validator, ValidatorSet
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.ids import Epoch, Milliseconds, PublicKey, Stake, ValidatorIndex
+from consensus.primitives.ids import ZERO_HASH, Epoch, Milliseconds
 from consensus.simulation.byzantine import BEHAVIOURS, Behaviour, Seat
-from consensus.simulation.checkers import Checkers, Violation
+from consensus.simulation.checkers import Checkers
 from consensus.simulation.disk import DiskPlan, Journal
-from consensus.simulation.network import Network
-from consensus.simulation.node import EPOCH_MS, MakeGate, Node
-from consensus.simulation.reference import Rulebook
-from consensus.simulation.scenario import LIVENESS_US, Crash, Loss, Scenario
+from consensus.simulation.disturbances import Disturbances
+from consensus.simulation.membership import Membership
+from consensus.simulation.node import EPOCH_MS, MakeGate, Node, Rules
+from consensus.simulation.report import Report
+from consensus.simulation.scenario import LIVENESS_US, Loss, Moment, Scenario
 from consensus.simulation.scheduler import Scheduler
+from consensus.simulation.sessions import Sessions
 from consensus.simulation.signatures import SignatureOracle
 from consensus.simulation.trace import Trace, describe
 
-EPOCH: Final = Epoch(1)
+FIRST_EPOCH: Final = Epoch(1)
 MAX_STEPS: Final = 600_000  # of one run; more is a livelock
 BLOCKS_AFTER_STABLE: Final = 3  # that everybody must finalise beyond what was final when things calmed down
-DIAL_BOUNDS: Final = 4  # a session stands within so many bounds on delay after both ends run
-
+EPOCHS_FOR_RELAPSES: Final = 2  # beyond the target, after which a series that can not go on is given up
 NO_DISK: Final = DiskPlan(sync_least_us=0, sync_most_us=0)  # an observer writes no journal
-
-GateFactory = Callable[..., SigningGate]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What one run showed."""
-
-    seed: int
-    digest: str
-    violations: tuple[Violation, ...]
-    finalized_min: int  # over the honest nodes that were alive at the end
-    finalized: int  # heights that are final anywhere
-    finalizations: int  # Finalized effects over all honest nodes
-    one_round: int  # of these, by FAST_FINAL of the block itself
-    virtual_us: int
-    steps: int
-    counters: dict[str, int] = field(default_factory=dict)
-    trace: tuple[str, ...] = ()
 
 
 class World:
@@ -64,7 +55,7 @@ class World:
         self,
         scenario: Scenario,
         *,
-        make_gate: GateFactory = SigningGate,
+        make_gate: MakeGate = SigningGate,
         node_class: type[Node] = Node,
         keep_trace: bool = False,
     ) -> None:
@@ -73,98 +64,98 @@ class World:
         self.oracle = SignatureOracle()
         self.trace = Trace(keep=keep_trace)
         self.counters: dict[str, int] = {}
-        self.chain_id_hash = hash_tagged(b"TALLY/genesis/1", b"simulation")
-        keys = [
-            PublicKey(hash_tagged(b"PHALANX/simulation/key", bytes([index])))
-            for index in range(scenario.validators)
-        ]
-        self.validators = ValidatorSet(
-            [
-                Validator(key=key, stake=Stake(stake))
-                for key, stake in zip(keys, scenario.stakes, strict=True)
-            ],
-            chain_id_hash=self.chain_id_hash,
-            epoch=EPOCH,
+        self.membership = Membership(
+            scenario.sets,
+            chain_id_hash=hash_tagged(b"TALLY/genesis/1", b"simulation"),
             mode=scenario.mode,
+            oracle=self.oracle,
         )
         genesis = genesis_header(
-            chain_id_hash=self.chain_id_hash,
-            epoch=EPOCH,
+            chain_id_hash=self.membership.chain_id_hash,
+            epoch=FIRST_EPOCH,
             time_ms=Milliseconds(EPOCH_MS - 1_000),
-            validators_hash=self.validators.validators_hash,
+            validators_hash=self.membership.validators(FIRST_EPOCH, ZERO_HASH).validators_hash,
         )
-        config = EngineConfig(
-            chain_id_hash=self.chain_id_hash,
-            epoch=EPOCH,
-            validators=self.validators,
-            verify=self.oracle.verify,
-            parameters=Parameters(idle_interval_ms=scenario.idle_interval_ms),
+        rules = Rules(
+            membership=self.membership,
+            genesis=genesis,
+            parameters=Parameters(
+                idle_interval_ms=scenario.idle_interval_ms, epoch_blocks=scenario.epoch_blocks
+            ),
             timers=scenario.timers,
+            verify=self.oracle.verify,
+            amnesia=scenario.amnesia,
+            application=scenario.application,
+            rewrite_groups=scenario.rewrite_groups,
         )
-        self.network = Network[tuple[int, int, Message]](
-            scenario.network, self._stream("network"), self.scheduler, self._arrived
-        )
-        everybody = range(scenario.validators + scenario.observers)
-        byzantine = dict(scenario.byzantine)
-        self.honest = frozenset(node for node in everybody if node not in byzantine)
+        self._everybody = range(scenario.validators + scenario.observers)
+        self._byzantine = dict(scenario.byzantine)
+        self.honest = frozenset(node for node in self._everybody if node not in self._byzantine)
         journals = {
             node: Journal(
-                scenario.disks[node]
-                if node < scenario.validators
-                else DiskPlan(sync_least_us=0, sync_most_us=0),
+                scenario.disks[node] if node < scenario.validators else NO_DISK,
                 self._stream("disk", node),
                 self.scheduler,
             )
-            for node in everybody
+            for node in self._everybody
         }
         self.checkers = Checkers(
-            rules=Rulebook(self.validators, self.chain_id_hash, EPOCH, self.oracle.verify),
+            membership=self.membership,
+            verify=self.oracle.verify,
             genesis=genesis,
+            epoch_blocks=scenario.epoch_blocks,
             honest=frozenset(node for node in self.honest if node < scenario.validators),
             journals=journals,
             now_us=lambda: self.scheduler.now_us,
         )
         self.behaviours: dict[int, Behaviour] = {}
+        self._seats: dict[int, Seat] = {}
         self.nodes: list[Node] = []
-        for node in everybody:
-            carry: Callable[[int, Message], None] = self._carrier(node)
-            if node in byzantine:
-                carry = self._behave(node, byzantine[node], carry).outgoing
+        self.sessions = Sessions(
+            scenario.network,
+            self.nodes,
+            self._stream("network"),
+            self._stream("links"),
+            self.scheduler,
+            self.count,
+            self._arrived,
+        )
+        for node in self._everybody:
+            carry: Callable[[int, Message], None] = partial(self.sessions.carry, node)
+            if node in self._byzantine:
+                self.count(f"byzantine_{self._byzantine[node]}")
+                carry = partial(self._misbehave, node)
             self.nodes.append(
                 node_class(
                     index=node,
-                    peers=everybody,
-                    config=config,
-                    genesis=genesis,
-                    make_gate=self._gate_maker(node, make_gate),
+                    peers=self._everybody,
+                    rules=rules,
+                    has_keys=node < scenario.validators,
+                    make_gate=make_gate,
                     journal=journals[node],
-                    application=scenario.application,
                     skew_ms=scenario.skews_ms[node],
                     random=self._stream("node", node),
                     scheduler=self.scheduler,
                     observer=self if node in self.honest else _Nobody(),
                     carry=carry,
+                    begins=partial(self._began, node),
                 )
             )
-        self._sessions: set[tuple[int, int]] = set()
-        self._links = self._stream("links")
-        self._waiting = set(self.honest - scenario.faulty)
+        self._highest_epoch = FIRST_EPOCH
+        self.disturbances = Disturbances(scenario, self.nodes, self, self.scheduler, self._calm)
+        self._must = self.honest - scenario.faulty
+        self._waiting = set(self._must)
         self._target = scenario.target
-        self._stable = False
+        self._calm_us = scenario.stable_us
 
     def run(self) -> Report:
         """Play the scenario until all that must reach the target have, or time is up."""
-        scenario, scheduler = self.scenario, self.scheduler
-        for node in self.nodes:
-            scheduler.at(0, lambda node=node: self._start(node))  # type: ignore[misc]
-        for crash in scenario.crashes:
-            scheduler.at(crash.at_us, lambda crash=crash: self._crash(crash))  # type: ignore[misc]
-        self.count("partitions", len(scenario.network.partitions))
-        scheduler.at(scenario.stable_us, self._calm)
-        deadline_us = scenario.stable_us + LIVENESS_US
+        scheduler = self.scheduler
+        self.count("partitions", len(self.scenario.network.partitions))
+        self.disturbances.begin()
         why = "nothing left to do"
-        while not (self._stable and not self._waiting):
-            if scheduler.now_us > deadline_us:
+        while not self._is_over():
+            if scheduler.now_us > self._calm_us + LIVENESS_US:
                 why = f"{LIVENESS_US // 1_000_000} s after everything was stable"
                 break
             if scheduler.steps >= MAX_STEPS:
@@ -172,7 +163,7 @@ class World:
                 break
             if not scheduler.step():
                 break
-        must = sorted(self.honest - scenario.faulty)
+        must = sorted(self._must)
         self.checkers.liveness([(node, self.nodes[node].final_height) for node in must], self._target, why)
         return self._report(must)
 
@@ -196,24 +187,40 @@ class World:
 
     def finalized(self, node: int, block: Finalized) -> None:
         """An honest node finalised a block."""
-        self.trace.note(self.scheduler.now_us, f"{node} final {block.header.height} {block.block_hash.hex()}")
+        height = block.header.height
+        self.trace.note(self.scheduler.now_us, f"{node} final {height} {block.block_hash.hex()}")
         self.checkers.finalized(node, block)
-        if block.header.height >= self._target:
+        if height >= self._target:
             self._waiting.discard(node)
+        if (height + 1) % self.scenario.epoch_blocks == 0:
+            self.disturbances.reached(node, block.header.epoch, Moment.NEARING)
+        self.disturbances.look_for_relapse()
+
+    def ending(self, node: int, ending: EpochEnding) -> None:
+        """An honest node has a boundary block final."""
+        self.count("boundaries_by_tails" if ending.proof.path else "boundaries_directly")
+        self.disturbances.reached(node, ending.boundary.epoch, Moment.ENDING)
 
     def restarted(self, node: int, final_height: int) -> None:
         """An honest node's process started."""
         self.checkers.restarted(node, final_height)
-        if node not in self.scenario.faulty and final_height < self._target:
+        if node in self._must and final_height < self._target:
             self._waiting.add(node)
 
     def evidence(self, node: int, evidence: Evidence) -> None:
         """An honest engine convicts a validator: it must be a Byzantine one, and the proof must hold."""
         self.count("evidence")
-        if verify_evidence(evidence, self.validators, self.chain_id_hash, self.oracle.verify) is None:
-            self.checkers.accused(node, evidence.signer, "by evidence that proves nothing")
-        elif evidence.signer in self.honest:
-            self.checkers.accused(node, evidence.signer, "though it is honest")
+        rules = self.checkers.rules_of(evidence.epoch)
+        accused = self.checkers.node_at(evidence.epoch, evidence.signer)
+        if rules is None or accused is None:
+            self.checkers.accused(node, -1, f"in epoch {evidence.epoch}, which has no such validator")
+        elif (
+            verify_evidence(evidence, rules.validators, self.membership.chain_id_hash, self.oracle.verify)
+            is None
+        ):
+            self.checkers.accused(node, accused, "by evidence that proves nothing")
+        elif accused in self.honest:
+            self.checkers.accused(node, accused, "though it is honest")
 
     def misbehaved(self, node: int, accusation: PeerMisbehaved) -> None:
         """An honest engine wants a peer disconnected: it must be a Byzantine one."""
@@ -229,112 +236,101 @@ class World:
         """Count something that happened."""
         self.counters[what] = self.counters.get(what, 0) + by
 
-    # --- processes and sessions
+    # --- processes
 
-    def _start(self, node: Node) -> None:
-        self.trace.note(self.scheduler.now_us, f"{node.index} starts")
-        node.start()
-        for other in self.nodes:
-            if other is not node and other.engine is not None:
-                self._dial(node, other)
+    def start(self, node: int) -> None:
+        """Start a process, unless one runs."""
+        if self.nodes[node].engine is None:
+            self.trace.note(self.scheduler.now_us, f"{node} starts")
+            self.nodes[node].start()
+            self.sessions.dial_all(self.nodes[node])
 
-    def _dial(self, a: Node, b: Node) -> None:
-        """A session comes to stand some time after both processes run, unless one of them dies first."""
-        incarnations = (a.incarnation, b.incarnation)
-
-        def stands() -> None:
-            if (a.incarnation, b.incarnation) == incarnations:
-                self._sessions |= {(a.index, b.index), (b.index, a.index)}
-                rtt_us = self.scenario.network.bound_us + self.scenario.network.least_us
-                a.peer_up(b.index, rtt_us)
-                b.peer_up(a.index, rtt_us)
-
-        most_us = DIAL_BOUNDS * self.scenario.network.bound_us
-        self.scheduler.after(self._links.randrange(1, most_us + 1), stands)
-
-    def _crash(self, crash: Crash) -> None:
-        node = self.nodes[crash.node]
+    def kill(self, index: int, loss: Loss) -> bool:
+        """Kill a process with what `loss` says; False if none runs."""
+        node = self.nodes[index]
         if node.engine is None:
-            return
-        self.trace.note(self.scheduler.now_us, f"{node.index} crashes, loses {crash.loss.name.lower()}")
-        self.count("crashes" if crash.loss is Loss.NOTHING else "amnesias")
-        node.crash(lose_journal=crash.loss is not Loss.NOTHING, lose_store=crash.loss is Loss.EVERYTHING)
-        for other in self.nodes:
-            if (node.index, other.index) in self._sessions:
-                self._sessions -= {(node.index, other.index), (other.index, node.index)}
-                self._hang_up(other, node.index)
-        if crash.back_us is not None:
-            self.scheduler.at(crash.back_us, lambda: self._start(node))
+            return False
+        self.trace.note(self.scheduler.now_us, f"{index} crashes, loses {loss.name.lower()}")
+        self.count("crashes" if not loss.of_memory else "amnesias")
+        if loss is Loss.STORE:
+            self.count("stores_lost")
+        if loss.of_memory:
+            node.fresh_from = self.membership.newest_key(index, self._highest_epoch) + 1
+        node.crash(lose_journal=loss.of_memory, lose_store=loss.of_store)
+        self.sessions.break_all(node)
+        return True
 
-    def _hang_up(self, node: Node, gone: int) -> None:
-        """The other end notices a dead session, unless a new one stands by then."""
-        incarnation = node.incarnation
-
-        def notice() -> None:
-            if node.incarnation == incarnation and (node.index, gone) not in self._sessions:
-                node.peer_down(gone)
-
-        self.scheduler.after(self._links.randrange(1, 2 * self.scenario.network.bound_us + 1), notice)
+    def _began(self, node: int, setup: EpochSetup) -> None:
+        """A node is in an epoch, by a new process or by the end of the one before."""
+        self.trace.note(self.scheduler.now_us, f"{node} in epoch {setup.epoch}")
+        if setup.epoch > FIRST_EPOCH:
+            self.count("epochs_begun")
+        self._highest_epoch = max(self._highest_epoch, setup.epoch)
+        if node in self._byzantine:
+            self._seat(node, setup)
+        self.disturbances.began(node, setup.epoch)
+        if setup.epoch > FIRST_EPOCH:
+            self.disturbances.reached(node, setup.epoch - 1, Moment.BEGUN)
 
     def _calm(self) -> None:
         """Network and processes are stable from now on; progress from here is promised."""
-        self._stable = True
-        must = self.honest - self.scenario.faulty
-        highest = max(self.nodes[node].final_height for node in must)
+        self._calm_us = max(self._calm_us, self.scheduler.now_us)
+        highest = max(self.nodes[node].final_height for node in self._must)
         self._target = max(self._target, highest + BLOCKS_AFTER_STABLE)
-        self._waiting = {node for node in must if self.nodes[node].final_height < self._target}
+        self._waiting = {node for node in self._must if self.nodes[node].final_height < self._target}
+
+    def _is_over(self) -> bool:
+        if self._waiting or not self.disturbances.quiet:
+            return False
+        spare = EPOCHS_FOR_RELAPSES * self.scenario.epoch_blocks
+        return not self.disturbances.relapses or len(self.checkers.chain) > self._target + spare
 
     # --- messages
 
-    def _carrier(self, source: int) -> Callable[[int, Message], None]:
-        def carry(destination: int, message: Message) -> None:
-            if (source, destination) in self._sessions:
-                incarnation = self.nodes[destination].incarnation
-                self.network.send(source, destination, (incarnation, source, message))
-            else:
-                self.count("without_session")
-
-        return carry
-
-    def _arrived(self, source: int, destination: int, parcel: tuple[int, int, Message]) -> None:
-        incarnation, _, message = parcel
-        node = self.nodes[destination]
-        if node.incarnation != incarnation:  # it was for a process that is gone
-            self.count("to_the_dead")
-            return
+    def _arrived(self, source: int, destination: int, message: Message) -> None:
         self.trace.note(self.scheduler.now_us, f"{source} > {destination} {describe(message)}")
         behaviour = self.behaviours.get(destination)
         if behaviour is None or behaviour.incoming(source, message):
-            node.receive(Peer(source), message)
+            self.nodes[destination].receive(Peer(source), message)
 
-    def _behave(self, node: int, name: str, carry: Callable[[int, Message], None]) -> Behaviour:
-        self.count(f"byzantine_{name}")
-        behaviour = BEHAVIOURS[name](
-            Seat(
-                index=ValidatorIndex(node),
-                validators=self.validators,
-                observers=self.scenario.observers,
-                chain_id_hash=self.chain_id_hash,
-                epoch=EPOCH,
-                random=self._stream("byzantine", node),
-                sign=self.oracle.signer(self.validators.keys[node]),
-                send=carry,
-                after=self.scheduler.after,
-                bound_us=self.scenario.network.bound_us,
-            )
+    def _misbehave(self, node: int, destination: int, message: Message) -> None:
+        behaviour = self.behaviours.get(node)
+        if behaviour is None:
+            self.sessions.carry(node, destination, message)
+        else:
+            behaviour.outgoing(destination, message)
+
+    def _seat(self, node: int, setup: EpochSetup) -> None:
+        """Give a Byzantine node its place in a new epoch; without one, only some behaviours go on."""
+        index = self.membership.index_of(node, setup.epoch)
+        former = self._seats.get(node)
+        kind = BEHAVIOURS[self._byzantine[node]]
+        self.behaviours.pop(node, None)
+        if index is None and not (kind.seatless and former is not None):
+            return
+        if index is None and former is not None:
+            index, sign = former.index, former.sign
+        else:
+            assert index is not None
+            sign = self.membership.signer(self.membership.members(setup.epoch)[index])
+        seat = Seat(
+            node=node,
+            everybody=self._everybody,
+            index=index,
+            validators=setup.validators,
+            chain_id_hash=self.membership.chain_id_hash,
+            epoch=setup.epoch,
+            random=self._stream("byzantine", node, setup.epoch),
+            sign=sign,
+            send=partial(self.sessions.carry, node),
+            after=self.scheduler.after,
+            bound_us=self.scenario.network.bound_us,
+            former=former,
         )
-        self.behaviours[node] = behaviour
-        return behaviour
+        self._seats[node] = seat
+        self.behaviours[node] = kind(seat)
 
     # --- making
-
-    def _gate_maker(self, node: int, make_gate: GateFactory) -> MakeGate:
-        if node >= self.scenario.validators:
-            return lambda: None
-        sign = self.oracle.signer(self.validators.keys[node])
-        return lambda: make_gate(
-            index=ValidatorIndex(node), chain_id_hash=self.chain_id_hash, epoch=EPOCH, sign=sign
-        )
 
     def _stream(self, *name: object) -> Random:
         return Random(f"{self.scenario.seed}:{':'.join(map(str, name))}")
@@ -349,17 +345,19 @@ class World:
             self.count("groups_lost", node.journal.counters.groups_lost)
             self.count("groups_torn", node.journal.counters.groups_torn)
             self.count("journal_rewrites", node.journal.counters.rewrites)
-        for name, value in asdict(self.network.counters).items():
+        for name, value in asdict(self.sessions.network.counters).items():
             self.count(f"messages_{name}", value)
         honest = [self.nodes[node] for node in sorted(self.honest)]
+        finalized_min = min(self.nodes[node].final_height for node in must)
         return Report(
             seed=self.scenario.seed,
             digest=self.trace.digest(),
             violations=tuple(self.checkers.violations),
-            finalized_min=min(self.nodes[node].final_height for node in must),
+            finalized_min=finalized_min,
             finalized=len(self.checkers.chain) - 1,
             finalizations=sum(node.counters.finalized for node in honest),
             one_round=sum(node.counters.one_round for node in honest),
+            epochs_min=finalized_min // self.scenario.epoch_blocks,
             virtual_us=self.scheduler.now_us,
             steps=self.scheduler.steps,
             counters=dict(sorted(self.counters.items())),
@@ -377,6 +375,9 @@ class _Nobody:
         """Nothing to check."""
 
     def finalized(self, node: int, block: Finalized) -> None:
+        """Nothing to check."""
+
+    def ending(self, node: int, ending: EpochEnding) -> None:
         """Nothing to check."""
 
     def restarted(self, node: int, final_height: int) -> None:

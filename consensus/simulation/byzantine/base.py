@@ -11,11 +11,16 @@ from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Signature, Validato
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
-    """The place of one Byzantine validator: its key, its peers, time, and randomness of its own."""
+    """The place of one Byzantine validator in one epoch: its key, its peers, time, randomness of its own.
 
+    `node` is its identity, `index` its place in the set. A node that has no place has a Seat only for what
+    needs none: `former` is the last one it held, whose key it still has.
+    """
+
+    node: int
+    everybody: range
     index: ValidatorIndex
     validators: ValidatorSet
-    observers: int
     chain_id_hash: Hash
     epoch: Epoch
     random: Random
@@ -23,10 +28,11 @@ class Seat:
     send: Callable[[int, Message], None]  # straight to the network
     after: Callable[[int, Callable[[], None]], None]  # microseconds
     bound_us: int  # the network's bound on delay
+    former: "Seat | None" = None
 
     def peers(self) -> list[int]:
         """Everybody else."""
-        return [peer for peer in range(len(self.validators) + self.observers) if peer != self.index]
+        return [peer for peer in self.everybody if peer != self.node]
 
     def leads(self, view: View) -> bool:
         """Whether this validator leads the view."""
@@ -72,7 +78,12 @@ class Seat:
 
 
 class Behaviour:
-    """Rewrites the traffic of a node that is otherwise correct. This base changes nothing."""
+    """Rewrites the traffic of a node that is otherwise correct. This base changes nothing.
+
+    One lasts for an epoch. Those that are `seatless` also act while their node has no place in the set.
+    """
+
+    seatless = False
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat

@@ -25,6 +25,8 @@ HUGE = (1 << 64) - 1
 class Garbage(Behaviour):
     """Beside its own messages sends mangled ones; what does not decode is dropped at the receiver's edge."""
 
+    seatless = True
+
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
         self._heard: list[Message] = []

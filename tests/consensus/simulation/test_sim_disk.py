@@ -2,7 +2,7 @@
 
 from random import Random
 
-from consensus.agreement.journal_records import BarRecord, FloorRecord, JournalRecord, SignedRecord
+from consensus.agreement.journal_records import AmnesiaRecord, FloorRecord, JournalRecord, SignedRecord
 from consensus.agreement.messages import Kind
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, Signature, View
 from consensus.simulation.disk import DiskPlan, Journal
@@ -39,10 +39,10 @@ def test_a_group_is_durable_only_after_its_sync() -> None:
     times: list[int] = []
     disk.append([skip(1)], lambda: times.append(scheduler.now_us))
     assert disk.group_count == 0
-    assert not disk.holds_vote((Kind.SKIP, 1, ZERO_HASH, ZERO_HASH))
+    assert not disk.holds_vote((EPOCH, Kind.SKIP, 1, ZERO_HASH, ZERO_HASH))
     drain(scheduler)
     assert times == [100]
-    assert disk.holds_vote((Kind.SKIP, 1, ZERO_HASH, ZERO_HASH))
+    assert disk.holds_vote((EPOCH, Kind.SKIP, 1, ZERO_HASH, ZERO_HASH))
     assert disk.read() == (skip(1),)
 
 
@@ -83,7 +83,7 @@ def test_a_dead_process_is_told_nothing_and_the_next_one_can_write() -> None:
     assert (disk.read() or ())[-1] == skip(9)
 
 
-def test_a_lost_file_stays_lost_until_a_bar_is_durable() -> None:
+def test_a_lost_file_stays_lost_until_its_loss_is_on_record() -> None:
     disk, scheduler = journal()
     assert disk.read() == ()
     disk.append([skip(1)], lambda: None)
@@ -95,11 +95,11 @@ def test_a_lost_file_stays_lost_until_a_bar_is_durable() -> None:
     drain(scheduler)
     disk.crash(lose_file=False)
     assert disk.read() is None, "a floor does not say what was signed"
-    bar = BarRecord(epoch=EPOCH, view=View(5))
-    disk.append([bar], lambda: None)
+    amnesia = AmnesiaRecord(epoch=EPOCH, nonce=ZERO_HASH)
+    disk.append([amnesia], lambda: None)
     drain(scheduler)
     disk.crash(lose_file=False)
-    assert disk.read() == (floor, bar)
+    assert disk.read() == (floor, amnesia)
 
 
 def test_a_rewrite_replaces_the_file_and_waits_for_pending_groups() -> None:
@@ -112,8 +112,10 @@ def test_a_rewrite_replaces_the_file_and_waits_for_pending_groups() -> None:
     assert disk.rewrite(snapshot)
     disk.crash(lose_file=False)
     assert disk.read() == tuple(snapshot)
-    assert disk.holds_vote((Kind.SKIP, 2, ZERO_HASH, ZERO_HASH)), "at the floor nothing need be remembered"
-    assert not disk.holds_vote((Kind.SKIP, 3, ZERO_HASH, ZERO_HASH))
+    assert disk.holds_vote((EPOCH, Kind.SKIP, 2, ZERO_HASH, ZERO_HASH)), (
+        "at the floor nothing need be remembered"
+    )
+    assert not disk.holds_vote((EPOCH, Kind.SKIP, 3, ZERO_HASH, ZERO_HASH))
 
 
 def test_a_slow_disk_stalls_now_and_then() -> None:
