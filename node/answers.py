@@ -338,6 +338,7 @@ class Answers:
             ValidatorReport(
                 index=ValidatorIndex(index),
                 name=each.name,
+                account=each.account,
                 consensus_key=each.consensus_key,
                 identity_key=each.identity_key,
                 address=each.address,

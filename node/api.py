@@ -183,6 +183,7 @@ class ValidatorReport:
 
     index: ValidatorIndex
     name: str
+    account: PublicKey
     consensus_key: PublicKey
     identity_key: PublicKey
     stake: Stake

@@ -20,6 +20,8 @@ from consensus.relay.fees import fuel_fee
 from consensus.relay.ledger import AccountRecord
 from consensus.relay.parameters import Parameters
 from consensus.relay.transactions import (
+    Bond,
+    BondMore,
     CallEnclave,
     CheckedTransaction,
     TopUpChain,
@@ -292,4 +294,4 @@ class Mempool:
 
 def _moved(body: TransactionBody) -> int:
     action = body.action
-    return action.amount if isinstance(action, Transfer | TopUpChain) else 0
+    return action.amount if isinstance(action, Transfer | TopUpChain | Bond | BondMore) else 0

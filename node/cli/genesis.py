@@ -1,15 +1,17 @@
 """`phalanx genesis`: a network out of its nodes."""
 
 import time
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
+from consensus.primitives.codec import encode
 from consensus.primitives.errors import UserError
 from consensus.primitives.guest import module_id
 from consensus.primitives.ids import Amount, PublicKey
-from consensus.relay.genesis import Genesis, GenesisChain, check_genesis
+from consensus.relay.genesis import Genesis, GenesisChain
 from consensus.relay.parameters import Entry, Parameters
 from enclaves.guests import agora, assets
 from node.api import Role
@@ -41,7 +43,13 @@ DEFAULT_STAKE = 100
     help="Fund a public key, key name or key file.",
 )
 @click.option("--examples/--no-examples", default=True, help="The enclave `assets` and the chain `agora`.")
-@click.option("--idle-interval-ms", type=click.IntRange(0, 60_000), help="How long an idle leader waits.")
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Of the network's parameters, such as epoch_blocks or min_stake; genesis.json shows them all.",
+)
 @click.option("--show", type=click.Path(path_type=Path), help="Check this genesis.json and show its hash.")
 @keys_option
 @json_option
@@ -55,7 +63,7 @@ def genesis(
     stakes: tuple[str, ...],
     accounts: tuple[str, ...],
     examples: bool,
-    idle_interval_ms: int | None,
+    parameters: tuple[str, ...],
     show: Path | None,
     keys_dir: Path | None,
 ) -> None:
@@ -70,10 +78,8 @@ def genesis(
     if not nodes or not network:
         raise click.UsageError("give the NODES and --network, or --show FILE")
     members = [read_descriptor(each) for each in nodes]
-    built = _build(network, members, stakes, [_funding(each, keys_dir) for each in accounts], examples)
-    if idle_interval_ms is not None:
-        built = replace(built, parameters=replace(built.parameters, idle_interval_ms=idle_interval_ms))
-        check_genesis(built)
+    funded = [_funding(each, keys_dir) for each in accounts]
+    built = _build(network, members, stakes, funded, examples, _parameters(parameters))
     write_genesis(out, built)
     joined = sum(1 for each in nodes if each.is_dir() and join_network(each, built, members) >= 0)
     peers = [PeerEntry(name=each.name, identity=each.identity, address=each.address) for each in members]
@@ -87,6 +93,7 @@ def _build(
     stakes: tuple[str, ...],
     accounts: list[tuple[PublicKey, int]],
     examples: bool,
+    parameters: Parameters,
 ) -> Genesis:
     chosen = dict(_stake(each) for each in stakes)
     validators = [each for each in members if each.role is Role.VALIDATOR]
@@ -103,8 +110,27 @@ def _build(
         accounts=accounts,
         enclaves=(assets.wasm(),) if examples else (),
         chains=(example_chain(network, owner, dict(accounts)),) if examples else (),
-        parameters=Parameters(),
+        parameters=parameters,
     )
+
+
+def _parameters(texts: tuple[str, ...]) -> Parameters:
+    """The defaults with what was given in their place. Raises UserError."""
+    known = [each.name for each in fields(Parameters)]
+    chosen: dict[str, Any] = {}
+    for text in texts:
+        name, equals, digits = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"--parameter {text!r}: write NAME=NUMBER, for example epoch_blocks=500")
+        if name not in known:
+            raise UserError(f"--parameter {name}: there is none of that name; there are {', '.join(known)}")
+        chosen[name] = AMOUNT.convert(digits, None, None)
+    try:
+        parameters = Parameters(**chosen)
+        encode(parameters)  # its widths
+    except ValueError as error:
+        raise UserError(f"the parameters do not fit together: {error}") from None
+    return parameters
 
 
 def example_chain(network: str, owner: PublicKey, balances: dict[PublicKey, int]) -> GenesisChain:

@@ -268,3 +268,26 @@ def test_the_console_script_runs():
     )
     assert done.returncode == 0
     assert "tx" in done.stdout
+
+
+def test_parameters_of_the_network_are_set_by_name(tmp_path):
+    make_network(tmp_path)
+
+    def build(*parameters):
+        given = [part for each in parameters for part in ("--parameter", each)]
+        return run("genesis", "alice", "bob", "--network", "mynet", "--out", "new.json", *given, "--json")
+
+    assert build("epoch_blocks=50", "min_stake=1_0", "idle_interval_ms=0").exit_code == 0
+    parameters = read_genesis(tmp_path / "new.json").parameters
+    assert (parameters.epoch_blocks, parameters.min_stake, parameters.idle_interval_ms) == (50, 10, 0)
+    for wrong, reason in (
+        ("epochs=5", "epoch_blocks, "),
+        ("epoch_blocks=1", "epoch_blocks is at least 2"),
+        ("trusting_ms=99999999999999", "trusting_ms must be below unbonding_ms"),
+        ("window=300", "8-bit"),
+        ("min_stake=101", "below min_stake"),
+    ):
+        done = build(wrong)
+        assert done.exit_code == 1
+        assert reason in done.stderr
+    assert build("epoch_blocks").exit_code == 2
