@@ -86,7 +86,7 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
-    """What an engine learnt that serves the next epoch's: how far peers say they are, how long proposals take.
+    """What an engine learnt that serves the next epoch's: how far peers are, how long proposals take.
 
     Nothing of it affects safety. Times in microseconds; `delay_us` None: nothing was measured.
     """

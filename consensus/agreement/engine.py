@@ -1,4 +1,6 @@
-"""The agreement engine: one method is the protocol (CONSENSUS.md sections 1 to 13, 15, 17, 21; one epoch).
+"""The agreement engine: one method is the protocol of an epoch (CONSENSUS.md sections 1 to 15, 17, 21).
+
+`epochs.Agreement` runs one after the other.
 
     upon Start: replay the journal; enter the view after the highest certificate or own vote; say Status.
         Without a journal: sign nothing, ask all for their highest certificates, stay silent two views beyond.
@@ -26,6 +28,10 @@
     upon a final block whose body or ancestors are missing: fetch it; from far behind, fetch the chain by
         pieces of 64 with one proof each.
     upon Persisted: raise the floor, below which nothing is signed and everything is forgotten.
+    upon a certified block at the epoch's last height: it was flagged BOUNDARY and names the next validators;
+        above it only empty TAIL blocks are proposed and voted for, until it is final by itself or by them.
+    upon the boundary block being final: report it; sign nothing more, answer those who lag.
+    upon a message of an older epoch: answer with Status, so that its sender asks for the chain.
 
 Before every vote the journal gets what the vote relies on; the vote leaves after that is durable.
 
@@ -39,10 +45,17 @@ Deviations from CONSENSUS.md, all within what it permits:
     does not require it, and a certificate without it is valid.
  5. A late vote from a peer is answered with the finality proof only if it is two views or more behind: at
     n = 4 the slowest vote is always one behind.
- 6. `propose_on = VOTED`, leader windows on the wire, payload pre-push and SLACK are not implemented.
-    The epoch boundary is the next step: every message binds the epoch, FLOOR marks where one may end.
+ 6. `propose_on = VOTED`, leader windows on the wire, payload pre-push and SLACK are not implemented. Epochs
+    have a fixed length; a height that the state chooses (section 14) is not.
  7. A Justification names a validator once in all its groups, and one sigL a block: what honest nodes make.
     Section 3.1 forbids a repetition within a group only, which bounds nothing when a leader equivocates.
+ 8. Whether an amnesic key must probe in later epochs too is decided by what section 13.4 has replies say: not
+    if a quorum answers that it voted for neither the boundary block nor a tail, or that finality overtook
+    those votes (`amnesia` says why that suffices). Section 13.4 has it probe for ever; then validators that
+    lost their memory one after another would all be silent together at the next boundary.
+ 9. A journal that tells of a later epoch closes the gate for this one: whoever lost its store and kept its
+    journal follows in silence until it is back where it signed. Section 13.1 lets records of an epoch go once
+    the next one began, so nothing else would stop it from signing twice.
 """
 
 from collections.abc import Callable
