@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Annotated, ClassVar, Final
 
-from consensus.agreement.certificates import SignatureChecker, signers_of, verify_certificate
+from consensus.agreement.certificates import SignatureChecker, verify_certificate
 from consensus.agreement.evidence import (
     Evidence,
     SignedStatement,
@@ -31,13 +31,14 @@ from consensus.agreement.evidence import (
     evidence_from,
     offence,
 )
-from consensus.agreement.messages import Certificate, CertificateType, Header, Kind, block_hash
+from consensus.agreement.messages import Certificate, CertificateType, Header, block_hash
+from consensus.agreement.signed import Key, in_certificate
 from consensus.agreement.thresholds import Mode
 from consensus.agreement.validators import ValidatorSet, ValidatorSetRecord
 from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import DecodeError, PeerFault, UserError
-from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, ValidatorIndex, View
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Signature, ValidatorIndex, View
 
 MAX_HEADERS: Final = 4_096
 MAX_DOSSIER_BYTES: Final = 64 * 1024 * 1024
@@ -128,34 +129,23 @@ def blame(one: Dossier, two: Dossier, verify: VerifySignature) -> Blame:
 def convict(certificates: Iterable[Certificate], validators: ValidatorSet) -> tuple[Evidence, ...]:
     """One piece of evidence for each validator that signed both of a pair of E1 to E7 somewhere in valid
     certificates of one view; by index."""
-    held: dict[int, dict[tuple[int, Hash, Hash], SignedStatement]] = {}
+    held: dict[int, dict[Key, Signature]] = {}
     epoch, view = Epoch(0), View(0)
     for certificate in certificates:
         epoch, view = certificate.epoch, certificate.view
-        for signer, statement in _statements(certificate, validators):
-            key = (statement.kind, statement.block, statement.aux)
-            held.setdefault(signer, {}).setdefault(key, statement)
+        for _, signer, key, sig in in_certificate(certificate, epoch, validators):
+            held.setdefault(signer, {}).setdefault(key, sig)
     found = []
     for signer, statements in sorted(held.items()):
         pair = next((pair for pair in combinations(sorted(statements), 2) if offence(*pair)), None)
         if pair is not None:
-            a, b = (statements[key] for key in pair)
-            found.append(evidence_from(epoch=epoch, view=view, signer=ValidatorIndex(signer), a=a, b=b))
+            first, second = (
+                SignedStatement(kind=key[0], block=key[1], aux=key[2], sig=statements[key]) for key in pair
+            )
+            found.append(
+                evidence_from(epoch=epoch, view=view, signer=ValidatorIndex(signer), a=first, b=second)
+            )
     return tuple(found)
-
-
-def _statements(certificate: Certificate, validators: ValidatorSet) -> Iterable[tuple[int, SignedStatement]]:
-    """Every signature in a certificate, with its signer."""
-    for group in certificate.groups:
-        for signer, sig in signers_of(group, len(validators)).items():
-            yield signer, SignedStatement(kind=group.kind, block=group.block, aux=group.aux, sig=sig)
-    proposed = [(each.block, each.sig) for each in certificate.leader_sigs]
-    if certificate.fault is not None:
-        fault = certificate.fault
-        proposed += [(fault.block_a, fault.sig_a), (fault.block_b, fault.sig_b)]
-    for block, sig in proposed:
-        statement = SignedStatement(kind=int(Kind.PROPOSE), block=block, aux=ZERO_HASH, sig=sig)
-        yield validators.leader(certificate.view), statement
 
 
 def _validators(dossier: Dossier) -> ValidatorSet:
