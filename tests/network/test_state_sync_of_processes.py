@@ -1,0 +1,148 @@
+"""Real processes: a node fetches a state while its network runs, through a kill, and past a liar."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from bench.cluster import LOG_FILE, PID_FILE, Cluster, NodeProcess, attach_cluster
+from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
+from bench.plan import Plan
+from node.config import CONFIG_FILE
+
+ODD_NODE = Path(__file__).parent / "odd_node.py"
+TIMEOUT_S = 150.0
+FAR = 250  # blocks: more than the 64 below which nobody fetches a state, with room for a slow machine
+
+
+def network(root: Path) -> NetworkDirectory:
+    """Four validators, the last of which shall fetch a state; snapshots every second."""
+    plan = Plan(
+        network=new_plan_name(), validators=4, collator=False, idle_interval_ms=0, bench_accounts=2_000
+    )
+    directory = lay_out(root / "net", plan)
+    for home in directory.validators:
+        change(home, "snapshot_seconds = 60", "snapshot_seconds = 1")
+    change(directory.validators[3], 'mode = "auto"', 'mode = "state"')
+    return directory
+
+
+def change(home: NodeHome, old: str, new: str) -> None:
+    path = home.directory / CONFIG_FILE
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def start(home: NodeHome, kind: str) -> subprocess.Popen[bytes]:
+    """A node's process, an odd one unless `kind` is honest."""
+    program = ["-m", "node.cli.main"] if kind == "honest" else [str(ODD_NODE), kind]
+    with (home.directory / LOG_FILE).open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, *program, "run", str(home.directory)], stdout=log, stderr=log
+        )
+    (home.directory / PID_FILE).write_text(f"{child.pid}\n")
+    return child
+
+
+def events(home: NodeHome, name: str) -> list[dict]:
+    """The log events of a name."""
+    lines = (home.directory / LOG_FILE).read_text(errors="replace").splitlines()
+    found = [json.loads(line) for line in lines if f'"event": "{name}"' in line and line.endswith("}")]
+    return [each for each in found if each["event"] == name]
+
+
+@asynccontextmanager
+async def running(directory: NetworkDirectory, kinds: Sequence[str]) -> AsyncIterator[Cluster]:
+    """The first validators, of these kinds, once they are far ahead of the last one."""
+    children = [start(home, kind) for home, kind in zip(directory.validators, kinds, strict=False)]
+    try:
+        with trio.fail_after(TIMEOUT_S):
+            async with attach_cluster(directory) as cluster:
+                await reach(cluster, 0, FAR)
+                yield cluster
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+        NodeProcess(directory.validators[3]).kill()
+
+
+async def reach(cluster: Cluster, index: int, height: int) -> int:
+    """Wait until a node has executed that height; the height it has."""
+    while True:
+        status = await cluster.status(index)
+        if status is not None and status.executed_height >= height:
+            return status.executed_height
+        await trio.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_fresh_validator_fetches_a_state_and_votes(tmp_path) -> None:
+    directory = network(tmp_path)
+    home = directory.validators[3]
+
+    async def main() -> None:
+        async with running(directory, ["honest"] * 3) as cluster:
+            cluster.nodes[3].start()
+            while not events(home, "state_sync.done"):  # noqa: ASYNC110
+                await trio.sleep(0.05)
+            (done,) = events(home, "state_sync.done")
+            height = await reach(cluster, 3, done["height"] + 1)
+            cluster.nodes[0].kill()  # its vote is needed from here on
+            await reach(cluster, 3, height + 20)
+            block = await cluster.clients[3].block(height=height + 20)
+            assert block == await cluster.clients[1].block(height=height + 20)
+
+    trio.run(main)
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_a_fetch_loses_nothing_that_was_fetched(tmp_path) -> None:
+    directory = network(tmp_path)
+    home = directory.validators[3]
+
+    async def main() -> None:
+        async with running(directory, ["slow"] * 3) as cluster:
+            node = cluster.nodes[3]
+            node.start()
+            while not any(each["pieces"] for each in events(home, "state_sync.progress")):  # noqa: ASYNC110
+                await trio.sleep(0.05)
+            node.kill()
+            before = events(home, "state_sync.progress")
+            node.start()
+            await reach(cluster, 3, FAR)
+        (begun,), (resumed,) = events(home, "state_sync.begun"), events(home, "state_sync.resumed")
+        (done,) = events(home, "state_sync.done")
+        assert begun["height"] == resumed["height"] == done["height"]
+        first = events(home, "state_sync.progress")[len(before)]
+        assert first["pieces"] == 0
+        assert first["outstanding"] > 1, "one whole tree is what a fetch begins with"
+        assert done["pieces"] < 2 * first["outstanding"] + 8
+
+    trio.run(main)
+
+
+@pytest.mark.slow
+def test_a_liar_is_banned_and_the_others_serve_the_state(tmp_path) -> None:
+    directory = network(tmp_path)
+    home = directory.validators[3]
+
+    async def main() -> None:
+        async with running(directory, ["slow", "slow", "lying"]) as cluster:
+            cluster.nodes[3].start()
+            await reach(cluster, 3, FAR)
+        (done,) = events(home, "state_sync.done")
+        assert done["height"] > 0
+        refused = events(home, "state_sync.piece_refused")
+        banned = events(home, "peer.banned")
+        assert refused
+        assert {each["peer"] for each in banned} == {each["peer"] for each in refused}
+        assert len({each["peer"] for each in refused}) == 1
+
+    trio.run(main)
