@@ -70,7 +70,7 @@ _START_US: Final = 1_000_000_000
 NOW: Final = Instant(_START_US, GENESIS_MS)
 NF_TIMER: Final = Instant(_START_US + 20_000, GENESIS_MS)  # t_nf has passed since everything that was
 SKIP_TIMER: Final = Instant(_START_US + 10_000_000, GENESIS_MS)  # t_skip has
-MUCH_LATER: Final = Instant(_START_US + 10_000_000, GENESIS_MS + 60_000)  # and a block of the future is due
+MUCH_LATER: Final = Instant(_START_US + 10_000_000, GENESIS_MS + 30_000)  # a block of the future is due
 FUTURE_MS: Final = 30_000  # how far ahead of the clocks a block from the future is dated
 
 
