@@ -95,6 +95,7 @@ class Node:
     def __init__(self, net, index):
         self.net, self.index = net, index
         self.journal = []
+        self.recorded = set()  # signatures in the journal
         self.chain = []  # Finalized effects by height, "in the store"
         self.evidence = []
         self.faults = []
@@ -113,7 +114,7 @@ class Node:
             records=tuple(decode_record(each) for each in self.journal) if journal else None,
         )
         if not journal:
-            self.journal = []
+            self.journal, self.recorded = [], set()
         self.engine = Engine(config, gate, restored)
         self.up = True
         for other in self.net.nodes:
@@ -167,26 +168,24 @@ class Net:
         heapq.heappush(self.queue, (self.now_us + delay_us, next(self.order), node.index, node.engine, event))
 
     def carry(self, node, effects):
-        recorded = set()
         for effect in effects:
             if isinstance(effect, Append):
                 node.journal += [encode_record(record) for record in effect.records]
-                recorded |= {r.sig for r in effect.records if isinstance(r, SignedRecord)}
+                node.recorded |= {r.sig for r in effect.records if isinstance(r, SignedRecord)}
             elif isinstance(effect, Send):
                 self.post(node, self.nodes[effect.peer], effect.message)
             elif isinstance(effect, Broadcast):
-                self.check_journaled(node, effect.message, recorded)
+                self.check_journaled(node, effect.message)
                 for other in self.nodes:
                     if other is not node:
                         self.post(node, other, effect.message)
             else:
                 self.local(node, effect)
 
-    def check_journaled(self, node, message, recorded):
+    def check_journaled(self, node, message):
         vote = message.vote if isinstance(message, Proposal) else message
-        if isinstance(vote, Vote) and vote.signer == node.index and vote.sig not in recorded:
-            held = {r.sig for r in map(decode_record, node.journal) if isinstance(r, SignedRecord)}
-            assert vote.sig in held, "a vote left before it was durable"
+        if isinstance(vote, Vote) and vote.signer == node.index:
+            assert vote.sig in node.recorded, "a vote left before it was durable"
 
     def local(self, node, effect):
         if isinstance(effect, BuildPayload):

@@ -248,6 +248,14 @@ def test_whoever_convicts_itself_is_reported_once():
 # --- section 13
 
 
+def test_nothing_is_signed_at_or_below_the_floor():
+    gate = SigningGate(index=0, chain_id_hash=CHAIN, epoch=1, sign=fake_sign(0))
+    gate.raise_floor(view=5, height=5, block=OTHER)
+    assert gate.refusal(Kind.SKIP, 5, ZERO_HASH) is not None
+    assert gate.refusal(Kind.SKIP, 4, ZERO_HASH) is not None
+    assert gate.refusal(Kind.SKIP, 6, ZERO_HASH) is None
+
+
 def test_the_floor_rises_to_what_is_durable_and_no_further():
     net = Net([1] * 4)
     net.persist = False
