@@ -1,4 +1,4 @@
-"""The invariants I1 to I6 of CONSENSUS.md section 22, watched from outside the engines.
+"""The invariants I1 to I6 and I8 of CONSENSUS.md section 22, watched from outside the engines.
 
 The world reports what honest nodes put on the wire, what they finalise and what they hold; nothing here asks
 an engine. I7 in its weak form, that everybody reaches the target once the network is stable, is `liveness`.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from consensus.agreement.blame import convict
 from consensus.agreement.events import Finalized
 from consensus.agreement.messages import (
     FLAG_BOUNDARY,
@@ -34,6 +35,7 @@ from consensus.simulation.membership import Membership, epoch_on
 from consensus.simulation.reference import Rulebook, SignedVote, Verify, offence_of, signers
 
 MAX_REPORTED: Final = 20  # violations of one run
+FINALITY: Final = (CertificateType.FINAL, CertificateType.FAST_FINAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class ViewRecord:
     certified: set[Hash] = field(default_factory=set)
     final: set[Hash] = field(default_factory=set)
     skipped: bool = False
+    valid: list[Certificate] = field(default_factory=list)
 
 
 class Checkers:
@@ -125,6 +128,8 @@ class Checkers:
             for group in certificate.groups:
                 self._check_signers(node, certificate.epoch, certificate.view, group, leaves=False)
         record = self._views.setdefault((certificate.epoch, certificate.view), ViewRecord())
+        if fault is None:
+            record.valid.append(certificate)
         if certificate.ctype == CertificateType.SKIP:
             record.skipped = True
         else:
@@ -135,6 +140,8 @@ class Checkers:
             certified = sorted(block.hex()[:8] for block in record.certified)
             skip = " and a SkipCert" if record.skipped else ""
             self._violated("I3", node, f"view {certificate.view}: final beside {certified}{skip}")
+            if rules is not None:
+                self._blame(node, record, rules)
 
     def finalized(self, node: int, block: Finalized) -> None:
         """An honest node hands a final block to its application: I1, I2, I5."""
@@ -178,6 +185,22 @@ class Checkers:
                 self._violated("LIVENESS", node, f"final height {height} of {target}: {why}")
 
     # --- the invariants
+
+    def _blame(self, node: int, record: ViewRecord, rules: Rulebook) -> None:
+        """I8, its first half: what excludes finality convicts more than F of stake, and nobody honest."""
+        final = [each for each in record.valid if each.ctype in FINALITY]
+        for one in final:
+            for other in record.valid:
+                if other.block == one.block:
+                    continue
+                evidence = convict((one, other), rules.validators)
+                if rules.weight(each.signer for each in evidence) <= rules.faulty:
+                    self._violated("I8", node, f"a fork in view {one.view} convicts no more than F")
+                for each in evidence:
+                    if self.node_at(one.epoch, each.signer) in self._honest:
+                        self._violated(
+                            "I8", node, f"a fork in view {one.view} convicts {each.signer}, honest"
+                        )
 
     def _vote_sent(self, node: int, vote: Vote) -> None:
         if self._was_seen(vote):

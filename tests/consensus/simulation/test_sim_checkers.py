@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from consensus.agreement import intake, validators
+from consensus.agreement.certificates import pack_group
 from consensus.agreement.events import BlockValidated, ValidateBlock
 from consensus.agreement.journal_records import JournalRecord
-from consensus.agreement.messages import Kind, Message, Vote
+from consensus.agreement.messages import Certificate, CertificateType, Kind, Message, Vote, sign_bytes
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.thresholds import Mode, StakeThresholds, stake_thresholds
 from consensus.primitives.errors import PeerFault
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, View
 from consensus.simulation import world
 from consensus.simulation.application import Application
 from consensus.simulation.node import Node
@@ -66,6 +68,37 @@ def test_without_a_planted_fault_nothing_is_broken() -> None:
 @pytest.mark.parametrize("invariant", ["I1", "I3", "I5"])
 def test_a_quorum_of_half_forks_the_chain(invariant: str) -> None:
     hunt(invariant)
+
+
+def test_a_fork_that_convicts_the_honest_is_told() -> None:
+    """Two certificates that exclude each other, signed by everybody: no honest node could have."""
+    scenario = draw(0, validators=4, target=8, mode=Mode.STRICT, behaviours=("silent",))
+    checked = World(scenario)
+    rules = checked.checkers.rules_of(Epoch(1))
+    assert rules is not None
+    held = []
+    for ctype, key in (
+        (CertificateType.FINAL, (int(Kind.FINALIZE), Hash(b"b" * 32), ZERO_HASH)),
+        (CertificateType.SKIP, (int(Kind.SKIP), ZERO_HASH, ZERO_HASH)),
+    ):
+        signed = sign_bytes(rules.chain_id_hash, key[0], 1, 1, key[1], key[2])
+        sigs = {i: checked.oracle.signer(each)(signed) for i, each in enumerate(rules.validators.keys)}
+        group = pack_group(*key, sigs, 4)
+        held.append(
+            Certificate(
+                ctype=int(ctype),
+                epoch=Epoch(1),
+                view=View(1),
+                block=key[1],
+                groups=(group,),
+                fault=None,
+                leader_sigs=(),
+            )
+        )
+    checked.checkers.held(0, held[0])
+    assert not any(each.invariant in ("I3", "I8") for each in checked.checkers.violations)
+    checked.checkers.held(0, held[1])
+    assert {"I3", "I8"} <= {each.invariant for each in checked.checkers.violations}
 
 
 def test_an_application_that_accepts_anything_finalises_invalid_blocks(
