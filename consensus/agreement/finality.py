@@ -25,6 +25,7 @@ from consensus.agreement.replica import Block, ChainRequest, Replica, is_finalit
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import Epoch, Height
 
+CHAIN_PATIENCE_US: Final = 1_000_000  # for a piece of the chain: a busy peer reads it from its disk
 FETCHED_SINGLY: Final = 2  # missing ancestors of a final block, above which the chain is asked for
 
 
@@ -145,22 +146,26 @@ def request_chain(r: Replica) -> None:
         return
     peer = ahead[(first // MAX_CHAIN_BLOCKS) % len(ahead)]
     last = Height(first + MAX_CHAIN_BLOCKS - 1)
-    due_us = r.now.mono_us + max(10 * r.config.timers.resend_min_us, 4 * r.pacemaker.rtt_p90_us)
+    due_us = r.now.mono_us + max(CHAIN_PATIENCE_US, 4 * r.pacemaker.rtt_p90_us)
     r.chain_request = ChainRequest(peer=peer, first=first, due_us=due_us)
     r.send(peer, GetChain(first=first, last=last))
 
 
 def on_chain(r: Replica, peer: Peer, chain: Chain) -> None:
-    """Check a piece of the final chain against its proof and hand it out. Raises PeerFault if it is wrong."""
+    """Check a piece of the final chain against its proof and hand it out. Raises PeerFault if it is wrong.
+
+    A piece that came too late, when somebody else had been asked, is as good as any if it is still the next
+    one: to throw it away would cost a slow network its catching up.
+    """
     request = r.chain_request
-    if request is None or request.peer != peer or request.first != chain.first:
+    awaited = request is not None and request.peer == peer and request.first == chain.first
+    if chain.first != r.tip.height + 1 or not chain.blocks or chain.proof is None:
+        if awaited:
+            r.chain_request = None
+            if chain.first == r.tip.height + 1:
+                r.peers[peer].final_height = 0
         return
-    if chain.first != r.tip.height + 1:
-        r.chain_request = None
-        return
-    if not chain.blocks or chain.proof is None:
-        r.chain_request = None
-        r.peers[peer].final_height = 0
+    if not awaited and r.tip.height + len(chain.blocks) - r.persisted_height > MAX_UNPERSISTED:
         return
     blocks = _check_links(r, chain)
     headers = (*(block.header for block in blocks), *chain.proof.path)

@@ -8,8 +8,9 @@ from agreement_forgery import alone, certificate_of, proposal_of, reason_of, sig
 from agreement_loopback import CHAIN, Net, fake_verify, make_validators
 
 from consensus.agreement.certificates import SignatureChecker, verify_certificate, verify_justification
+from consensus.agreement.config import MAX_UNPERSISTED
 from consensus.agreement.events import PeerMisbehaved, Received
-from consensus.agreement.messages import CertificateType, Chain, Kind, LeaderFault
+from consensus.agreement.messages import CertificateType, Chain, ChainBlock, Kind, LeaderFault
 from consensus.agreement.thresholds import Mode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import PeerFault
@@ -185,3 +186,37 @@ def test_a_chain_that_its_proof_does_not_cover_is_refused(spoil):
     late.give(Received(source, chain))
     assert late.engine.final_height == before + len(chain.blocks)
     wait(net, 1_000)
+
+
+def test_a_piece_of_the_chain_that_comes_late_is_taken_once():
+    net = Net([1] * 4, observers=1)
+    net.start(0, 1, 2, 3)
+    net.run_to(40, 0, 1, 2, 3)
+    late = net.nodes[4]
+    net.drop = lambda source, target, m: target == 4 and isinstance(m, Chain)
+    late.boot()
+    net.run(lambda: len({s for s, m in net.wire if isinstance(m, Chain) and m.blocks}) > 1)
+    source, chain = next((s, m) for s, m in net.wire if isinstance(m, Chain) and m.blocks)
+    assert late.engine.final_height == 0, "another peer has been asked since"
+    late.give(Received(source, chain))
+    height = late.engine.final_height
+    assert height >= len(chain.blocks), "with what it already held above"
+    late.give(Received(source, chain))
+    assert late.engine.final_height == height
+    assert not late.faults
+
+
+def test_pieces_that_nobody_asked_for_never_exceed_what_may_be_undurable():
+    net = Net([1] * 4, observers=1)
+    net.start(0, 1, 2, 3)
+    net.run_to(MAX_UNPERSISTED + 80, 0, 1, 2, 3)
+    net.drop, net.persist = lambda source, target, m: target == 4, False
+    late = net.nodes[4]
+    late.boot()
+    chain = net.nodes[0].chain
+    for first in range(1, len(chain), 16):
+        blocks = chain[first - 1 : first + 15]
+        served = tuple(ChainBlock(header=each.header, payload=each.payload) for each in blocks)
+        late.give(Received(0, Chain(first=first, blocks=served, proof=blocks[-1].proof)))
+    assert late.engine.final_height == MAX_UNPERSISTED
+    assert not late.faults
