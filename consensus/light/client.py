@@ -13,7 +13,7 @@ the leader table, never from a header's `proposer`. A TAIL block proves only its
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from consensus.agreement.certificates import SignatureChecker, verify_certificate
 from consensus.agreement.messages import (
@@ -86,8 +86,7 @@ class LightParameters:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A block that somebody checked by other means than this client."""
 
     height: Height

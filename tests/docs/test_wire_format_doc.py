@@ -59,7 +59,10 @@ MODULES = (
     "consensus.agreement.evidence",
     "consensus.agreement.statements",
     "consensus.agreement.journal_records",
+    "consensus.agreement.blame",
     "consensus.light.leaves",
+    "consensus.light.proofs",
+    "consensus.light.client",
     "consensus.candidates.receipts",
     "consensus.messaging.lanes",
     "consensus.primitives.guest",
@@ -74,7 +77,6 @@ MODULES = (
     "consensus.relay.epochs",
     "consensus.relay.staking",
     "consensus.relay.views",
-    "consensus.relay.proofs",
     "node.router",
     "node.state_sync.messages",
 )
