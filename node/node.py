@@ -21,21 +21,13 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from consensus.agreement.config import LAN, WAN, AmnesiaPolicy, Restored
-from consensus.agreement.epochs import Agreement, EpochBegins, EpochSetup
-from consensus.agreement.events import (
-    EpochEnding,
-    Peer,
-    Persisted,
-    Start,
-    StatementRefused,
-    StatementSigned,
-)
+from consensus.agreement.epochs import Agreement, EpochBegins
+from consensus.agreement.events import Event, Peer, Persisted, Start
 from consensus.agreement.journal_records import JournalRecord
-from consensus.candidates.receipts import CandidateInclusion, CandidateMessage
-from consensus.candidates.view import RelayView
+from consensus.candidates.receipts import CandidateMessage
 from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidTransaction, UserError
-from consensus.primitives.ids import ChainId, Hash, Height
+from consensus.primitives.ids import Hash, Height
 from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis, genesis_state
 from consensus.relay.views import StateView
@@ -44,11 +36,10 @@ from net.transport import Transport
 from node.answers import Answers
 from node.api import Role, Service
 from node.builder import PayloadBuilder
-from node.chain_replica import Beginning
-from node.collation import Collation
-from node.collator import Collator
+from node.candidate_side import CandidateSide
 from node.config import NodeConfig
 from node.driver import Driver
+from node.epoch_turn import EpochTurn
 from node.epochs import Epochs, Term
 from node.evidence_pool import EvidencePool
 from node.executor import Executor
@@ -76,7 +67,6 @@ from node.state_sync.trust import start_at, trust_of
 from node.state_sync.watching import SyncWatch
 from node.store import Store
 from node.trace import TraceRing
-from node.validation import Validation
 from node.version import program_version
 
 EVIDENCE_FILE: Final = "evidence"
@@ -136,8 +126,6 @@ class Node:
         self._workers = workers
         genesis_hash = genesis.hash
         first = start(genesis, genesis_hash, store)
-        self._ending: EpochEnding | None = None  # what the next epoch waits for to be durable
-        self._coming: Term | None = None  # the next epoch, while agreement is being told of it
         self.epochs = Epochs(
             config=config,
             keys=keys,
@@ -200,6 +188,28 @@ class Node:
             timers=WAN if config.consensus.timers == "wan" else LAN,
             amnesia=AmnesiaPolicy.PROBE if config.consensus.amnesia == "probe" else AmnesiaPolicy.NEXT_EPOCH,
         )
+        self.epoch_turn = EpochTurn(
+            epochs=self.epochs,
+            executor=self.executor,
+            final_chain=self.final_chain,
+            number=self.router.number,
+            post=self._post,
+            log=log,
+        )
+        self.candidates = CandidateSide(
+            config,
+            genesis,
+            genesis_hash,
+            term,
+            final_chain=self.final_chain,
+            signatures=self.executor.signatures,
+            workers=workers,
+            store=store,
+            router=self.router,
+            post=self._post,
+            validators=self._validator_peers,
+            log=log,
+        )
         self.driver = Driver(
             agreement=agreement,
             journal=journal,
@@ -208,22 +218,21 @@ class Node:
             final_chain=self.final_chain,
             trace=self.trace,
             on_certified=self._certified,
-            on_statement=self._statement,
+            on_statement=self.candidates.on_statement,
             on_evidence=self.evidence.found,
-            on_ending=self._ends,
-            on_epoch=self._began,
+            on_ending=self.epoch_turn.ends,
+            on_epoch=self.epoch_turn.began,
             log=log,
         )
-        self.validation = self._make_validation(genesis_hash) if config.role is Role.VALIDATOR else None
-        self.collation = self._make_collation(genesis)
-        if self.validation is not None:
-            self.validation.on_change = self.driver.poke
+        self.epoch_turn.listeners.extend([self._on_epoch, self.candidates.on_epoch])
+        if self.candidates.validation is not None:
+            self.candidates.validation.on_change = self.driver.poke
             self.driver.builder = PayloadBuilder(
                 executor=self.executor,
                 mempool=self.mempool,
                 limits=limits_of(genesis.parameters, genesis_hash),
                 idle_interval_us=genesis.parameters.idle_interval_ms * 1_000,
-                includable=self._includable,
+                includable=self.candidates.includable,
                 evidence=self.evidence.waiting,
                 answer=self.driver.post,
             )
@@ -255,7 +264,7 @@ class Node:
         )
         self.evidence.publish = self.router.flood_evidence
         self.evidence.on_change = self.driver.poke
-        self.router.candidate_peer_up = self._candidate_peer_up
+        self.router.candidate_peer_up = self.candidates.peer_up
         self.answers = Answers(
             config=config,
             genesis=genesis,
@@ -270,7 +279,7 @@ class Node:
             progress=self.progress,
             trace=self.trace,
             transport=self.transport,
-            collation=self.collation,
+            collation=self.candidates.collation,
             evidence=self.evidence,
             flood=self.router.flood,
             statistics=self.statistics,
@@ -312,8 +321,7 @@ class Node:
             node = cls(
                 config, genesis, keys, store=store, journal=journal, records=records, workers=workers, log=log
             )
-            if node.collation is not None:
-                stack.callback(node.collation.close)
+            stack.callback(node.candidates.close)
             yield node
 
     async def run(self, services: Sequence[Service]) -> None:
@@ -331,10 +339,7 @@ class Node:
                 nursery.start_soon(self.router.run_server)
                 nursery.start_soon(self._take_transactions)
                 nursery.start_soon(self.evidence.run)
-                if self.validation is not None:
-                    nursery.start_soon(self.validation.run)
-                if self.collation is not None:
-                    nursery.start_soon(self.collation.run)
+                nursery.start_soon(self.candidates.run)
                 await nursery.start(self._run_transport)
                 nursery.start_soon(self.sync_server.run)
                 for service in services:
@@ -368,7 +373,10 @@ class Node:
                     self.answers.admit(checked)
             self.driver.poke()
 
-    # --- what the driver and the final chain tell
+    # --- what the driver is told, and tells
+
+    def _post(self, event: Event | EpochBegins) -> None:
+        self.driver.post(event)
 
     def _certified(self, block: Hash) -> None:
         self.executor.when_executed(block, lambda: self._notarised(block))
@@ -381,13 +389,9 @@ class Node:
         self.answers.notarised_height = max(self.answers.notarised_height, height)
         self.progress.notarised((each.hash for each in done.checked.transactions), height, block)
 
-    def _statement(self, answer: StatementSigned | StatementRefused) -> None:
-        if self.validation is not None:
-            self.validation.on_statement(answer)
-
     def _persisted(self, height: Height) -> None:
         self.driver.post(Persisted(height))
-        self._begin_epoch()
+        self.epoch_turn.persisted()
 
     def _final(self, notice: FinalNotice) -> None:
         header, transactions = notice.executed.header, notice.checked.transactions
@@ -396,104 +400,24 @@ class Node:
             self.evidence.included(piece, header.height)
         self.mempool.advance(transactions, view.account)
         self.progress.final((each.hash for each in transactions), header.height, notice.hash)
-        if self.validation is not None:
-            self.validation.on_final(notice)
-        if self.collation is not None:
-            self.collation.on_final(notice)
+        self.candidates.on_final(notice)
         counters = notice.result.counters
         self.answers.publish(self.trace.executed(notice.hash, header, counters.candidates_enacted, counters))
 
     # --- epochs
 
-    def _ends(self, ending: EpochEnding) -> None:
-        """The epoch's last block is final; the next one begins once that is durable."""
-        self._ending = ending
-        self._begin_epoch()
-
-    def _begin_epoch(self) -> None:
-        ending = self._ending
-        if ending is None or self.final_chain.persisted_height < ending.boundary.height:
-            return
-        self._ending = None
-        term = self._coming = self.epochs.begin(ending.next_epoch)
-        self.executor.enter(term.epoch, term.validators)
-        self.driver.post(EpochBegins(self.epochs.setup(term, ending.boundary, self.router.number)))
-
-    def _began(self, setup: EpochSetup) -> None:
-        """Agreement is in the next epoch: so is all else from here on."""
-        term, self._coming = self._coming, None
-        if term is None:
-            raise RuntimeError("an epoch began that nobody had prepared")
-        self.epochs.enter(term)
-        self._log.info(
-            "epoch.began",
-            epoch=term.epoch,
-            height=setup.start.height,
-            validators=len(term.validators),
-            index=term.own,
-        )
+    def _on_epoch(self, term: Term) -> None:
+        """Whom this node talks to, and what counts as evidence."""
         self.transport.set_peers(self.epochs.addresses())
         self.router.forget(self.epochs.is_welcome)
         self.evidence.advance()
-        if self.validation is not None:
-            self.validation.begin_epoch(term.epoch, term.own, term.validators)
-
-    # --- candidates
-
-    def _make_validation(self, genesis_hash: Hash) -> Validation:
-        term = self.epochs.current
-        return Validation(
-            own=term.own,
-            chain_id_hash=genesis_hash,
-            epoch=term.epoch,
-            validators=term.validators,
-            verify=self.executor.signatures.verify,
-            workers=self._workers,
-            store=self._store,
-            post=self.driver.post,
-            send=self.router.send_candidate,
-            broadcast=self.router.broadcast_candidate,
-            misbehaved=self.router.misbehaved,
-            view=self.final_chain.view,
-            log=self._log,
-        )
-
-    def _make_collation(self, genesis: Genesis) -> Collation | None:
-        if self._config.collator is None:
-            return None
-        chain = self._config.collator.chain_id
-        return Collation(chain, genesis, self.final_chain, self._make_collator, self._log)
-
-    def _make_collator(self, chain: ChainId, beginning: Beginning | None) -> Collator:
-        return Collator(
-            chain=chain,
-            beginning=beginning,
-            validators=self._validator_peers,
-            workers=self._workers,
-            path=self._config.data_path / f"chain-{chain}",
-            send=self.router.send_candidate,
-            view=self.final_chain.view,
-            log=self._log,
-        )
 
     def _validator_peers(self) -> list[Peer]:
         own = self.transport.peer_id
         return [self.router.number(each) for each in self.epochs.current.names if each != own]
 
     def _receive_candidate(self, peer: Peer, message: CandidateMessage) -> None:
-        if self.validation is not None:
-            self.validation.receive(peer, message)
-        if self.collation is not None:
-            self.collation.receive(peer, message)
-
-    def _candidate_peer_up(self, peer: Peer) -> None:
-        if self.validation is not None:
-            self.validation.peer_up(peer)
-        if self.collation is not None:
-            self.collation.peer_up(peer)
-
-    def _includable(self, view: RelayView, limit: int) -> Sequence[CandidateInclusion]:
-        return () if self.validation is None else self.validation.includable(view, limit)
+        self.candidates.receive(peer, message)
 
     # --- measured
 
@@ -518,9 +442,4 @@ class Node:
         if self._journal is not None:
             figures["journal_bytes"] = self._journal.size_bytes
             figures["journal_commits_total"] = self._journal.commits
-        figures |= self.sync_server.statistics()
-        if self.validation is not None:
-            figures |= self.validation.statistics()
-        if self.collation is not None:
-            figures |= self.collation.statistics()
-        return figures
+        return {**figures, **self.sync_server.statistics(), **self.candidates.statistics()}
