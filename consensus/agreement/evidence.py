@@ -109,22 +109,29 @@ def statement_of(vote: Vote) -> SignedStatement:
     return SignedStatement(kind=vote.kind, block=vote.block, aux=vote.aux, sig=vote.sig)
 
 
-def verify_evidence(
-    evidence: Evidence, validators: ValidatorSet, chain_id_hash: Hash, verify: VerifySignature
+def verify_pair(
+    evidence: Evidence, key: PublicKey, chain_id_hash: Hash, verify: VerifySignature
 ) -> Offence | None:
-    """The offence that `evidence` proves against its signer, or None if it proves nothing."""
+    """The offence that two signatures of `key` prove, or None. A DOUBLE_PROPOSAL is one of a leader alone."""
     first, second = evidence.first, evidence.second
     key_first, key_second = ((each.kind, each.block, each.aux) for each in (first, second))
-    if evidence.signer >= len(validators) or not key_first < key_second:
-        return None
-    found = offence(key_first, key_second)
+    found = offence(key_first, key_second) if key_first < key_second else None
     if found is None:
         return None
-    if found is Offence.DOUBLE_PROPOSAL and validators.leader(evidence.view) != evidence.signer:
-        return None
-    key = validators.keys[evidence.signer]
     for each in (first, second):
         signed = sign_bytes(chain_id_hash, each.kind, evidence.epoch, evidence.view, each.block, each.aux)
         if not verify(key, signed, each.sig):
             return None
+    return found
+
+
+def verify_evidence(
+    evidence: Evidence, validators: ValidatorSet, chain_id_hash: Hash, verify: VerifySignature
+) -> Offence | None:
+    """The offence that `evidence` proves against its signer, or None if it proves nothing."""
+    if evidence.signer >= len(validators):
+        return None
+    found = verify_pair(evidence, validators.keys[evidence.signer], chain_id_hash, verify)
+    if found is Offence.DOUBLE_PROPOSAL and validators.leader(evidence.view) != evidence.signer:
+        return None
     return found

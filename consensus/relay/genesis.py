@@ -254,6 +254,7 @@ def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
                 unbonding=(),
             )
         )
+    staking.settle()
     ledger.put(epoch_set_key(FIRST_EPOCH), genesis_set(genesis))
     registry = Registry(ledger)
     for wasm in genesis.enclaves:

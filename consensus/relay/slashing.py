@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from consensus.agreement.evidence import Evidence, Offence, verify_evidence
+from consensus.agreement.evidence import Evidence, Offence, verify_pair
 from consensus.primitives.codec import encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Epoch, Hash, PublicKey, Signature
@@ -72,12 +72,17 @@ def judge_evidence(
         return "its epoch is unknown"
     if evidence.signer >= len(record.members):
         return "its signer is not in the set of its epoch"
-    account = record.members[evidence.signer].account
-    if state.read(offence_key(account, evidence.epoch)) is not None:
+    member = record.members[evidence.signer]
+    if state.read(offence_key(member.account, evidence.epoch)) is not None:
         return "its signer is convicted for that epoch"
-    validators = current_set(state, chain_id_hash=chain_id_hash, epoch=evidence.epoch)
-    found = verify_evidence(evidence, validators, chain_id_hash, verify)
-    return "it proves nothing" if found is None else Conviction(account, found)
+    found = verify_pair(evidence, member.consensus_key, chain_id_hash, verify)
+    if found is None:
+        return "it proves nothing"
+    if found is Offence.DOUBLE_PROPOSAL:  # only now: an epoch's table of leaders is dear
+        validators = current_set(state, chain_id_hash=chain_id_hash, epoch=evidence.epoch)
+        if validators.leader(evidence.view) != evidence.signer:
+            return "its signer did not lead that view"
+    return Conviction(member.account, found)
 
 
 def apply_evidence(run: Run, evidence: Evidence) -> None:

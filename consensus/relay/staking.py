@@ -150,12 +150,15 @@ def rank(entry: RosterEntry) -> tuple[int, int, bytes]:
 
 
 class Staking:
-    """The leaves above, in a ledger."""
+    """The leaves above, in a ledger. The roster is written by `settle`, once for all changes of a block: a
+    full one takes milliseconds to encode."""
 
-    __slots__ = ("ledger",)
+    __slots__ = ("_entries", "_stored", "ledger")
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger: Final = ledger
+        self._stored: tuple[RosterEntry, ...] | None = None  # as the ledger has it, once it was read
+        self._entries: list[RosterEntry] = []
 
     # --- reading
 
@@ -169,7 +172,13 @@ class Staking:
 
     def roster(self) -> tuple[RosterEntry, ...]:
         """Who may be elected, in order."""
-        return (self.ledger.record(RosterRecord, ROSTER_KEY) or RosterRecord()).entries
+        return tuple(self._roster())
+
+    def _roster(self) -> list[RosterEntry]:
+        if self._stored is None:
+            self._stored = (self.ledger.record(RosterRecord, ROSTER_KEY) or RosterRecord()).entries
+            self._entries = list(self._stored)
+        return self._entries
 
     def leaving(self, epoch: Epoch) -> LeavingRecord | None:
         """What left after an epoch."""
@@ -209,13 +218,17 @@ class Staking:
     def put(self, record: ValidatorRecord) -> None:
         """Write a validator, and its place in the roster."""
         self.ledger.put(validator_key(record.account), record)
-        entries = self.roster()
-        kept = [each for each in entries if each.account != record.account]
+        entries = [each for each in self._roster() if each.account != record.account]
         if is_eligible(record, self.ledger.parameters):
-            insort(kept, _entry_of(record), key=rank)
-        changed = tuple(kept[:MAX_ROSTER])
-        if changed != entries:
+            insort(entries, _entry_of(record), key=rank)
+        self._entries = entries[:MAX_ROSTER]
+
+    def settle(self) -> None:
+        """Write the roster if it changed; after the last change of a block."""
+        changed = tuple(self._entries)
+        if self._stored is not None and changed != self._stored:
             self.ledger.put(ROSTER_KEY, RosterRecord(entries=changed))
+            self._stored = changed
 
     def begin_unbonding(self, record: ValidatorRecord, amount: int, last_epoch: Epoch) -> None:
         """Move bonded stake to the entry of `last_epoch`."""

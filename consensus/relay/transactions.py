@@ -23,7 +23,7 @@ MAX_CALL_INPUT_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 TRANSFER_WEIGHT: Final = 50  # microseconds on the reference machine
 CALL_WEIGHT: Final = 800  # one entry into a sandbox and one update of an instance's tree
 ADMISSION_WEIGHT: Final = 20_000  # compiling a module, at its size limit
-STAKING_WEIGHT: Final = 2_000  # one change of a full roster
+STAKING_WEIGHT: Final = 1_000  # one change of a full roster; writing it, once a block, is another 1,000
 SIGNATURE_WEIGHT: Final = 90  # verifying one
 FUEL_PER_WEIGHT: Final = 1_000  # fuel burnt in a microsecond by slow code; a tight loop burns 6,000
 

@@ -108,6 +108,7 @@ def apply_block(
     if ledger.fees:
         ledger.settle_fees(_proposer_account(run))
     turn_epoch(run)
+    run.staking.settle()
     receipts_root = _write_last_block(run)
     post_root = ledger.commit()
     return _result(run, post_root, receipts_root)

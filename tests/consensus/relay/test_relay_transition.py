@@ -325,6 +325,12 @@ raws += [network.raw(USERS[1], CallEnclave(instance=InstanceEndpoint(module=BANK
          input=send_to_instance(BANK_ID, 1 - c, b"Sk=v"), fuel_limit=5000)) for c in (0, 1)]
 network.block(raws); network.block()
 print(network.root.hex())
+from staking_world import *
+network = quick()
+network.block([network.raw(u, bond(network, u, f"n{i}", 10 * i + 10)) for i, u in enumerate(USERS)],
+              evidence=[evidence(network, i) for i in (2, 0)])
+to_epoch(network, 4)
+print(network.root.hex())
 """
 
 
