@@ -77,8 +77,14 @@ class Connection:
 
     # --- synchronous side
 
-    def send(self, lane: Lane, payload: bytes) -> bool:
-        """Queue or send one frame; see `Transport.send`."""
+    def send(self, *frames: tuple[Lane, bytes]) -> bool:
+        """Queue or send frames, in one record if they fit; whether all were taken. See `Transport.send`."""
+        taken = [lane for lane, payload in frames if self._put(lane, payload)]
+        if taken:
+            self._flush(at_once=min(taken) <= Lane.BLOCKS)
+        return len(taken) == len(frames)
+
+    def _put(self, lane: Lane, payload: bytes) -> bool:
         counters = self._counters.lanes[lane]
         if self._ending is not None or not self._outbox.put(lane, payload):
             counters.dropped_frames += 1
@@ -87,7 +93,6 @@ class Connection:
             return False
         counters.sent_frames += 1
         counters.sent_bytes += len(payload)
-        self._flush(at_once=lane <= Lane.BLOCKS)
         return True
 
     def close(self, reason: str, *, misbehaved: bool = False) -> None:

@@ -138,11 +138,11 @@ class Transport:
         correct caller builds.
         """
         connection = self._connections.get(peer)
-        return connection is not None and connection.send(lane, payload)
+        return connection is not None and connection.send((lane, payload))
 
-    def broadcast(self, lane: Lane, payload: bytes) -> int:
-        """`send` to every connected peer; returns how many took it."""
-        return sum(connection.send(lane, payload) for connection in self._connections.values())
+    def broadcast(self, *frames: tuple[Lane, bytes]) -> int:
+        """`send` these to every connected peer, together; returns how many peers took all of them."""
+        return sum(connection.send(*frames) for connection in self._connections.values())
 
     def connected(self) -> Collection[PeerId]:
         """The peers connected now; a copy, in the order in which they connected."""

@@ -62,8 +62,8 @@ class Links(Protocol):
         """To one peer."""
         ...
 
-    def broadcast(self, message: Message) -> None:
-        """To all validators and observers."""
+    def broadcast(self, *messages: Message) -> None:
+        """To all validators and observers, in this order; what is said together costs each of them once."""
         ...
 
     def serve_chain(self, request: ServeChain) -> None:
@@ -236,29 +236,52 @@ class Driver:
                     self._proposed(effect.message)
 
     def _let_out(self, outgoing: Sequence[Effect | EpochBegins]) -> None:
+        """In order, but messages go before blocks that became final between them: others wait for those."""
+        together: list[Message] = []
+        final: list[Finalized] = []
         for effect in outgoing:
-            match effect:
-                case Broadcast(message):
-                    self._links.broadcast(message)
-                case Send(peer, message):
-                    self._links.send(peer, message)
-                case Finalized():  # told only now: its certificate may hold an own vote of this very turn
-                    self._trace.finalized(effect.block_hash, one_round=effect.one_round)
-                    self._final_chain.finalized(effect)
-                case EpochEnding():
-                    self._on_ending(effect)
-                case EpochBegins(setup):
-                    self._on_epoch(setup)
-                case ServeChain():
-                    self._links.serve_chain(effect)
-                case PeerMisbehaved(peer, reason):
-                    self._links.misbehaved(peer, reason)
-                case EvidenceFound(evidence):
-                    self._on_evidence(evidence)
-                case StatementSigned() | StatementRefused():
-                    self._on_statement(effect)
-                case _:
-                    raise RuntimeError(f"{type(effect).__name__} is not for the world outside")
+            if isinstance(effect, Broadcast):
+                together.append(effect.message)
+                continue
+            if isinstance(effect, Finalized):  # noted now: its certificate may hold an own vote of this turn
+                self._trace.finalized(effect.block_hash, one_round=effect.one_round)
+                final.append(effect)
+                continue
+            self._broadcast(together)
+            if isinstance(effect, Send):
+                self._links.send(effect.peer, effect.message)
+                continue
+            self._finalize(final)
+            self._tell(effect)
+        self._broadcast(together)
+        self._finalize(final)
+
+    def _broadcast(self, together: list[Message]) -> None:
+        if together:
+            self._links.broadcast(*together)
+            together.clear()
+
+    def _finalize(self, final: list[Finalized]) -> None:
+        for each in final:
+            self._final_chain.finalized(each)
+        final.clear()
+
+    def _tell(self, effect: Effect | EpochBegins) -> None:
+        match effect:
+            case EpochEnding():
+                self._on_ending(effect)
+            case EpochBegins(setup):
+                self._on_epoch(setup)
+            case ServeChain():
+                self._links.serve_chain(effect)
+            case PeerMisbehaved(peer, reason):
+                self._links.misbehaved(peer, reason)
+            case EvidenceFound(evidence):
+                self._on_evidence(evidence)
+            case StatementSigned() | StatementRefused():
+                self._on_statement(effect)
+            case _:
+                raise RuntimeError(f"{type(effect).__name__} is not for the world outside")
 
     # --- the application
 

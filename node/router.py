@@ -198,10 +198,11 @@ class Router:
             frame = encode_message(message)
             self._bound_transport.send(identity, _lane_of(message, len(frame)), frame)
 
-    def broadcast(self, message: Message) -> None:
+    def broadcast(self, *messages: Message) -> None:
         """To everybody who is connected."""
-        frame = encode_message(message)
-        self._bound_transport.broadcast(_lane_of(message, len(frame)), frame)
+        frames = [encode_message(each) for each in messages]
+        lanes = [_lane_of(each, len(frame)) for each, frame in zip(messages, frames, strict=True)]
+        self._bound_transport.broadcast(*zip(lanes, frames, strict=True))
 
     def serve_chain(self, request: ServeChain) -> None:
         """Queue an answer from the store; a peer that is not served asks again."""
@@ -236,7 +237,7 @@ class Router:
 
     def broadcast_candidate(self, message: CandidateMessage) -> None:
         """To everybody who is connected: validators decide, observers follow."""
-        self._bound_transport.broadcast(Lane.CANDIDATES, encode_candidate_message(message))
+        self._bound_transport.broadcast((Lane.CANDIDATES, encode_candidate_message(message)))
 
     # --- transactions
 

@@ -42,7 +42,7 @@ async def chatter(node: Node, choose: random.Random) -> None:
         number += 1
         lane = choose.choice(list(Lane))
         size = choose.choice([0, 100, 70_000])
-        node.transport.broadcast(lane, number.to_bytes(4, "big") + bytes(size))
+        node.transport.broadcast((lane, number.to_bytes(4, "big") + bytes(size)))
         await trio.sleep(0.001)
 
 

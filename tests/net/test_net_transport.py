@@ -78,7 +78,7 @@ def test_a_full_mesh_comes_up_and_a_broadcast_reaches_everybody() -> None:
                 for m in range(5):
                     if m != n:
                         await node.until_up(m)
-            assert nodes[3].transport.broadcast(Lane.CONSENSUS, b"to all") == 4
+            assert nodes[3].transport.broadcast((Lane.CONSENSUS, b"to all")) == 4
             for n in (0, 1, 2, 4):
                 await nodes[n].until(lambda n=n: nodes[n].received() == [b"to all"])
             inbound = {n: nodes[2].transport.statistics().peers[IDS[n]].inbound for n in (0, 1, 3, 4)}

@@ -97,12 +97,13 @@ class Links:
         self._check(message)
         self.world.deliver(self.index, int(peer), encode_message(message))
 
-    def broadcast(self, message: Message) -> None:
-        self._check(message)
-        frame = encode_message(message)
-        for other in range(len(VALIDATORS)):
-            if other != self.index:
-                self.world.deliver(self.index, other, frame)
+    def broadcast(self, *messages: Message) -> None:
+        for message in messages:
+            self._check(message)
+            frame = encode_message(message)
+            for other in range(len(VALIDATORS)):
+                if other != self.index:
+                    self.world.deliver(self.index, other, frame)
 
     def serve_chain(self, request: ServeChain) -> None:
         node = self.world.nodes[self.index]

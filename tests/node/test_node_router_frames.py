@@ -43,8 +43,8 @@ class FakeTransport:
         self.sent.append((peer, lane, payload))
         return True
 
-    def broadcast(self, lane: Lane, payload: bytes) -> None:
-        self.shouted.append((lane, payload))
+    def broadcast(self, *frames: tuple[Lane, bytes]) -> None:
+        self.shouted.extend(frames)
 
     def connected(self) -> list[PeerId]:
         return self.here
