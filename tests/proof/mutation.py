@@ -215,7 +215,7 @@ def _check_pristine(pristine: Path, mutants: Sequence[Mutant], jobs: int) -> Non
 
 
 def run(quick: bool, jobs: int) -> SuiteResult:
-    """The suite of `tests.proof`: all mutants or a reduced set. Raises MutantError if one can not be tried."""
+    """All mutants, or the reduced set, as a suite of the proof. Raises MutantError if one is not tried."""
     mutants = [each for each in load() if each.quick or not quick]
     verdicts = try_all(mutants, jobs=jobs)
     errors = [f"{each.mutant.name}: {each.error}" for each in verdicts if each.error]
