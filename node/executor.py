@@ -159,9 +159,11 @@ class Executor:
     # --- work
 
     def enter(self, epoch: Epoch, validators: ValidatorSet) -> None:
-        """An epoch begins: its blocks come next."""
+        """An epoch begins: its blocks come next, on the boundary block and not on its tails."""
         self._sets = {**self._sets, epoch: validators}
         self._sets.pop(Epoch(epoch - 2), None)
+        for name in [name for name, each in self._done.items() if each.header.flags & FLAG_TAIL]:
+            del self._done[name]
 
     def validate(
         self, block: Hash, header: Header, payload: bytes, answer: Callable[[bool, str], None]
