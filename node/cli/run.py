@@ -48,7 +48,8 @@ async def _serve(config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: Any)
 
     services: list[Service] = []
     if config.rpc.listen is not None:
-        rpc, bound = config.rpc, [RpcServer.bind(config.rpc, log)]  # a taken port is told before anything runs
+        rpc = config.rpc
+        bound = [RpcServer.bind(rpc, log)]  # a taken port is told before anything runs
 
         async def serve(api: NodeApi) -> None:
             """Serve once more after the node has fetched a state: a server closes its port when it ends."""
