@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import trio
 
+from consensus.agreement.blame import encode_dossier
 from consensus.agreement.evidence import offence
 from consensus.agreement.messages import MAX_BLOCK_BYTES
 from consensus.agreement.messages import block_hash as name_of
@@ -34,6 +35,7 @@ from consensus.primitives.ids import (
     Nonce,
     PublicKey,
     ValidatorIndex,
+    View,
 )
 from consensus.primitives.tree import MissingNode, get
 from consensus.relay.blocks import Payload
@@ -370,6 +372,10 @@ class Answers:
     def light_hops(self, epoch: Epoch) -> bytes:
         """The hops from `epoch` on."""
         return encode(self._prover.hops(epoch))
+
+    def dossier(self, height: Height, view: View) -> bytes:
+        """What this node holds that makes a block final."""
+        return encode_dossier(self._prover.dossier(height, view))
 
     # --- consumer chains
 

@@ -343,6 +343,10 @@ class NodeApi(Protocol):
         """Encoded `Hops` over the ends of `epoch` and later ones, as many as one answer holds."""
         ...
 
+    def dossier(self, height: Height, view: View) -> bytes:
+        """An encoded `Dossier` of the final block at `height`, its ancestry down to `view`."""
+        ...
+
     def chains(self) -> list[ChainReport]:
         """Every registered consumer chain, by identifier."""
         ...

@@ -22,7 +22,7 @@ import trio_websocket
 from consensus.light.proofs import MAX_BUNDLE_BYTES, EpochHop, FinalHead, Hops, Start
 from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, UserError
-from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey
+from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey, View
 from node.api import (
     AccountReport,
     BlockReport,
@@ -241,6 +241,14 @@ class RpcClient:
     async def light_hops(self, epoch: Epoch) -> tuple[EpochHop, ...]:
         """Hops from `epoch` on, as many as come in one answer; none where it has not ended."""
         return self._decoded(Hops, await self.call("light_hops", {"epoch": epoch}), "hops").hops
+
+    async def dossier(self, height: Height, view: View) -> bytes:
+        """The file of what makes a block final, for `phalanx evidence blame`."""
+        answer = await self.call("dossier", {"height": height, "view": view})
+        try:
+            return bytes.fromhex(answer["dossier"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RpcUnreachable(f"{self.url} answers what no node answers ({error}); ask another") from None
 
     def _decoded(self, kind: type[T], answer: Any, field: str) -> T:
         try:

@@ -39,7 +39,7 @@ from consensus.agreement.events import (
     ValidateBlock,
 )
 from consensus.agreement.evidence import Evidence
-from consensus.agreement.journal_records import JournalRecord, encode_record
+from consensus.agreement.journal_records import CertificateRecord, JournalRecord, encode_record
 from consensus.agreement.messages import Message, Proposal, block_hash
 from consensus.primitives.ids import Hash
 from node.builder import PayloadBuilder
@@ -223,6 +223,9 @@ class Driver:
         for effect in self.agreement.handle(event, now):
             if isinstance(effect, Append):
                 records.extend(effect.records)
+                for record in effect.records:
+                    if isinstance(record, CertificateRecord):
+                        self._final_chain.archive(record.certificate)
             elif isinstance(effect, ValidateBlock):
                 self._validate(effect)
             elif isinstance(effect, BuildPayload):

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from consensus.agreement.events import Finalized
-from consensus.agreement.messages import FLAG_BOUNDARY, FinalityProof
+from consensus.agreement.messages import FLAG_BOUNDARY, Certificate, FinalityProof
 from consensus.candidates.receipts import CandidateInclusion
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.blocks import CheckedPayload
@@ -24,6 +24,7 @@ from node.store import FinalBlock, Store, StoredBlock, StoredReceipts, VoidItem,
 
 BATCH_S: Final = 0.1  # how long a final block may wait for others to share its sync
 BATCH_BLOCKS: Final = 64
+BATCH_CERTIFICATES: Final = 256  # while nothing becomes final
 REASON_CHARACTERS: Final = 200
 
 
@@ -55,6 +56,7 @@ class FinalChain:
         self._proofs: dict[Hash, FinalityProof] = {}
         self._pending: dict[Height, FinalBlock] = {}
         self._receipts: dict[Hash, Height] = {}
+        self._certificates: list[Certificate] = []
         self._more = trio.Event()
         self._urgent = trio.Event()
         self._view = self._view_of(executor.tip)
@@ -105,6 +107,13 @@ class FinalChain:
         if len(self._pending) >= BATCH_BLOCKS or header.flags & FLAG_BOUNDARY:
             self._urgent.set()
 
+    def archive(self, certificate: Certificate) -> None:
+        """Keep a certificate that this node relied on, for as long as it may have to show it (CONSENSUS.md
+        section 17.2: with it, whoever is to blame for a fork can be named)."""
+        self._certificates.append(certificate)
+        if len(self._certificates) >= BATCH_CERTIFICATES:
+            self._more.set()
+
     # --- blocks become durable
 
     async def run(self, persisted: Callable[[Height], None]) -> None:
@@ -116,13 +125,17 @@ class FinalChain:
             await self.flush(persisted)
 
     async def flush(self, persisted: Callable[[Height], None]) -> None:
-        """Write everything that is final and executed."""
+        """Write everything that is final and executed, and the certificates that were relied on."""
         self._more, self._urgent = trio.Event(), trio.Event()
         batch = list(self._pending.values())
+        certificates, self._certificates = self._certificates, []
+        if not batch and not certificates:
+            return
+        oldest = self._view.oldest_epoch()
+        with trio.CancelScope(shield=True):
+            await self._store.persist(batch, certificates, oldest)
         if not batch:
             return
-        with trio.CancelScope(shield=True):
-            await self._store.persist(batch)
         self.persisted_height = batch[-1].height
         for each in batch:
             del self._pending[each.height]

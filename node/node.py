@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from consensus.agreement.config import LAN, WAN, AmnesiaPolicy, Restored
 from consensus.agreement.epochs import Agreement, EpochBegins
 from consensus.agreement.events import Event, Peer, Persisted, Start
-from consensus.agreement.journal_records import JournalRecord
+from consensus.agreement.journal_records import CertificateRecord, JournalRecord
 from consensus.candidates.receipts import CandidateMessage
 from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidTransaction, UserError
@@ -127,7 +127,7 @@ class Node:
         genesis_hash = genesis.hash
         first = start(genesis, genesis_hash, store)
         self.epochs = Epochs(
-            config=config,
+            network=config.network,
             keys=keys,
             chain_id_hash=genesis_hash,
             start=first.header,
@@ -159,6 +159,9 @@ class Node:
             start=first,
         )
         self.final_chain = FinalChain(self.executor, store)
+        for each in records or ():
+            if isinstance(each, CertificateRecord):  # perhaps not archived before the process ended
+                self.final_chain.archive(each.certificate)
         self.epochs.follow(lambda: self.final_chain.view)
         self.evidence = EvidencePool(
             path=config.data_path / EVIDENCE_FILE,

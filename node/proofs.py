@@ -6,6 +6,7 @@ h+1 (DESIGN.md section 5). The types are `consensus.light.proofs`', and so is ev
 
 from collections.abc import Sequence
 
+from consensus.agreement.blame import MAX_HEADERS, MAX_SUPPORT, Dossier
 from consensus.light.answers import inner_of
 from consensus.light.leaves import LAST_BLOCK_KEY
 from consensus.light.proofs import (
@@ -24,7 +25,7 @@ from consensus.light.proofs import (
 )
 from consensus.primitives.codec import encode
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import Epoch, Hash, Height
+from consensus.primitives.ids import Epoch, Hash, Height, View
 from consensus.primitives.tree import MemoryStore, MissingNode, NodeStore, prove
 from consensus.relay.genesis import Genesis
 from consensus.relay.receipts import Receipt, receipt_id, receipts_tree
@@ -42,6 +43,7 @@ class Prover:
         self._chain = chain
         self._store = store
         self._genesis = genesis_start(genesis)
+        self._chain_id_hash = genesis.hash
 
     # --- finality
 
@@ -80,6 +82,28 @@ class Prover:
                 break
             hops.append(hop)
         return Hops(hops=tuple(hops))
+
+    def dossier(self, height: Height, view: View) -> Dossier:
+        """What made the block at `height` final, its ancestry down to `view`, and the certificates on the
+        way that this node relied on (CONSENSUS.md section 17.2). Raises UserError."""
+        head = self.head(height)
+        epoch = head.header.epoch
+        headers = [head.header]
+        while headers[-1].parent_view > view and len(headers) + len(head.finality.path) < MAX_HEADERS:
+            below = self._chain.block(headers[-1].height - 1)
+            if below is None or below.header.epoch != epoch:
+                break
+            headers.append(below.header)
+        certificate = head.finality.certificate
+        first = headers[-1].parent_view
+        return Dossier(
+            chain=self._chain_id_hash,
+            epoch=epoch,
+            validators=self.start(height).validators,
+            headers=(*reversed(headers), *head.finality.path),
+            certificate=certificate,
+            support=tuple(self._store.certificates(epoch, first, certificate.view, MAX_SUPPORT)),
+        )
 
     # --- state
 

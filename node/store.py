@@ -13,6 +13,7 @@ version leaves the retention window; nothing is ever searched for garbage.
     heights   block hash           → u64 height
     receipts  u64 height           → encoded StoredReceipts
     places    transaction hash     → u64 height
+    certificates u64 epoch ‖ u64 view ‖ u8 type ‖ block → encoded Certificate   that this node relied on
     povs      candidate hash       → encoded CandidateOffer
     pov_ages  u64 height ‖ hash    → nothing                    PoVs in the order in which they may go
     ranges    see `state_sync.arriving`                         of a state under way
@@ -31,6 +32,7 @@ from consensus.agreement.messages import (
     MAX_CHAIN_BLOCKS,
     MAX_CHAIN_BYTES,
     MAX_MESSAGE_BYTES,
+    Certificate,
     Chain,
     ChainBlock,
     FinalityProof,
@@ -42,7 +44,15 @@ from consensus.primitives.errors import LocalFault, UserError
 from consensus.primitives.ids import Hash, Height
 from consensus.primitives.tree import MissingNode
 from node.state_sync.offering import Offering
-from node.store_pruning import COUNT, HEIGHT, prune_blocks, prune_povs, prune_states
+from node.store_pruning import (
+    COUNT,
+    HEIGHT,
+    certificate_key,
+    prune_blocks,
+    prune_certificates,
+    prune_povs,
+    prune_states,
+)
 from node.stored import (
     MAX_RECEIPTS_BYTES,
     FinalBlock,
@@ -74,6 +84,7 @@ _DATABASES: Final = (
     "heights",
     "receipts",
     "places",
+    "certificates",
     "povs",
     "pov_ages",
     "ranges",
@@ -158,13 +169,27 @@ class Store:
 
     # --- writing
 
-    async def persist(self, batch: Sequence[FinalBlock]) -> None:
-        """Make a run of final blocks durable, in one transaction, in a thread. Raises LocalFault."""
-        await trio.to_thread.run_sync(self.persist_blocking, batch, limiter=self._limiter)
+    async def persist(
+        self, batch: Sequence[FinalBlock], certificates: Sequence[Certificate] = (), oldest_epoch: int = 0
+    ) -> None:
+        """Make a run of final blocks durable, in one transaction, in a thread. Raises LocalFault.
 
-    def persist_blocking(self, batch: Sequence[FinalBlock]) -> None:
+        `certificates` are archived with it; those of epochs before `oldest_epoch` go.
+        """
+        await trio.to_thread.run_sync(
+            self.persist_blocking, batch, certificates, oldest_epoch, limiter=self._limiter
+        )
+
+    def persist_blocking(
+        self, batch: Sequence[FinalBlock], certificates: Sequence[Certificate] = (), oldest_epoch: int = 0
+    ) -> None:
         """`persist`, in the calling thread."""
         with self.writing() as txn:
+            for each in certificates:
+                txn.put(certificate_key(each), encode(each), db=self._db["certificates"])
+            prune_certificates(txn, self._db, oldest_epoch)
+            if not batch:
+                return
             snapshots = False
             for final in batch:
                 self._write_block(txn, final, certified=final is batch[-1] or _ends(final))
@@ -263,6 +288,17 @@ class Store:
         across, and what the next epoch starts from."""
         raw = self._get("boundaries", HEIGHT.pack(epoch))
         return None if raw is None else decode(EpochHop, raw, limit=MAX_MESSAGE_BYTES)
+
+    def certificates(self, epoch: int, first: int, last: int, limit: int) -> list[Certificate]:
+        """Archived certificates of the views `first` to `last`, at most `limit`."""
+        found: list[Certificate] = []
+        with self._env.begin(db=self._db["certificates"]) as txn, txn.cursor() as cursor:
+            more = cursor.set_range(HEIGHT.pack(epoch) + HEIGHT.pack(first))
+            end = HEIGHT.pack(epoch) + HEIGHT.pack(last + 1)
+            while more and bytes(cursor.key()) < end and len(found) < limit:
+                found.append(decode(Certificate, bytes(cursor.value()), limit=MAX_MESSAGE_BYTES))
+                more = cursor.next()
+        return found
 
     def block(self, height: int) -> StoredBlock | None:
         """The final block at `height`."""

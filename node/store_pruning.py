@@ -1,4 +1,5 @@
-"""What leaves the store, and when: old versions of the state, old blocks with all that hangs on them, PoVs.
+"""What leaves the store, and when: old versions of the state, old blocks with all that hangs on them, PoVs,
+certificates.
 
 Every function works within the write transaction of a batch, and takes a bounded number of heights at a time:
 a node that has caught up, or whose operator made a window smaller, must not have one endless transaction.
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Any, Final
 
-from consensus.agreement.messages import MAX_MESSAGE_BYTES, block_hash
+from consensus.agreement.messages import MAX_MESSAGE_BYTES, Certificate, block_hash
 from consensus.primitives.codec import decode
 from consensus.primitives.errors import LocalFault
 from node.stored import MAX_RECEIPTS_BYTES, StoredBlock, StoredReceipts, transaction_receipts
@@ -80,4 +81,20 @@ def prune_povs(txn: Any, databases: Databases, oldest: int) -> None:
     with txn.cursor(db=databases["pov_ages"]) as cursor:
         while cursor.first() and HEIGHT.unpack_from(cursor.key())[0] < oldest:
             txn.delete(bytes(cursor.key()[8:]), db=databases["povs"])
+            cursor.delete()
+
+
+def certificate_key(certificate: Certificate) -> bytes:
+    """Where a certificate is archived: in order of epoch and view."""
+    place = HEIGHT.pack(certificate.epoch) + HEIGHT.pack(certificate.view)
+    return place + bytes([certificate.ctype]) + certificate.block
+
+
+def prune_certificates(txn: Any, databases: Databases, oldest: int) -> None:
+    """Take away certificates of epochs before `oldest`: no evidence can be given in them any more."""
+    end = HEIGHT.pack(oldest)
+    with txn.cursor(db=databases["certificates"]) as cursor:
+        for _ in range(HEIGHTS_PER_BATCH):
+            if not cursor.first() or bytes(cursor.key()) >= end:
+                return
             cursor.delete()

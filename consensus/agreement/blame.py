@@ -41,6 +41,7 @@ from consensus.primitives.errors import DecodeError, PeerFault, UserError
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Signature, ValidatorIndex, View
 
 MAX_HEADERS: Final = 4_096
+MAX_SUPPORT: Final = 4 * MAX_HEADERS
 MAX_DOSSIER_BYTES: Final = 64 * 1024 * 1024
 _TAG: Final = b"PHALANX/dossier/1"
 _FINALITY: Final = (CertificateType.FINAL, CertificateType.FAST_FINAL)
@@ -60,7 +61,7 @@ class Dossier:
     validators: ValidatorSetRecord
     headers: Annotated[tuple[Header, ...], MaxLength(MAX_HEADERS)]
     certificate: Certificate
-    support: Annotated[tuple[Certificate, ...], MaxLength(4 * MAX_HEADERS)]
+    support: Annotated[tuple[Certificate, ...], MaxLength(MAX_SUPPORT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ _OWN: Final = {
     "chain": ("node.cli.chain", "chain"),
     "enclave": ("node.cli.enclave", "enclave"),
     "light": ("node.cli.light", "light"),
+    "evidence": ("node.cli.evidence", "evidence"),
 }
 
 

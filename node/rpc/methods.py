@@ -11,7 +11,7 @@ from typing import Any, Final
 import trio
 
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey
+from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey, View
 from node.api import NodeApi
 from node.rpc.json_form import to_json
 from node.rpc.jsonrpc import JsonText, Methods, dump
@@ -146,6 +146,12 @@ async def light_start(context: Context, *, height: HeightNumber) -> Any:
 async def light_hops(context: Context, *, epoch: HeightNumber) -> Any:
     """The ends of `epoch` and later ones, with the sets that follow."""
     return {"hops": context.api.light_hops(Epoch(epoch)).hex()}
+
+
+@METHODS.method
+async def dossier(context: Context, *, height: HeightNumber, view: HeightNumber = 0) -> Any:
+    """What the node holds that makes a block final, down to a view: for blame."""
+    return {"dossier": context.api.dossier(Height(height), View(view)).hex()}
 
 
 @METHODS.method
