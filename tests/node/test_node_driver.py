@@ -233,5 +233,5 @@ def test_a_store_that_fails_ends_the_node_and_loses_nothing(tmp_path, monkeypatc
     trio.run(again)
 
 
-def _no_room(self: Store, batch: object) -> None:
+def _no_room(*_: object) -> None:
     raise LocalFault("the store can not be written (the disk is full): make room, then restart")
