@@ -146,6 +146,21 @@ def throughput(output: Output, validators: int, seconds: float) -> None:
     _report(output, lambda: run(validators, seconds))
 
 
+@bench.command(epilog=example("phalanx bench sync --blocks 10000 --accounts 100000 --json"))
+@validators_option
+@click.option("--blocks", type=click.IntRange(200, 500_000), default=10_000, show_default=True)
+@click.option("--accounts", type=click.IntRange(1, 900_000), default=100_000, show_default=True)
+@click.option("--transfers", type=click.IntRange(0, 1_000), default=2, show_default=True, help="In a block.")
+@json_option
+@pass_output
+def sync(output: Output, validators: int, blocks: int, accounts: int, transfers: int) -> None:
+    """Catching up from far behind, by blocks and by state, against the chain's own growth."""
+    from bench.sync import Distance, run
+
+    distance = Distance(validators=validators, blocks=blocks, accounts=accounts, transfers=transfers)
+    _report(output, lambda: run(distance, output.progress))
+
+
 @bench.command(epilog=example("phalanx bench memory --validators 4 --json"))
 @validators_option
 @click.option("--early", type=click.IntRange(10), default=2_000, show_default=True, help="First height.")

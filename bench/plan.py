@@ -5,12 +5,12 @@ network's random name, so that a plan is one small value: they are for networks 
 while, and must never hold real value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.workload import derived_key
-from consensus.primitives.crypto import SigningKey
+from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.ids import Amount, ChainId, Milliseconds, ModuleId, PublicKey
 from consensus.relay.genesis import Genesis, GenesisChain
 from consensus.relay.parameters import Entry, Parameters
@@ -28,7 +28,10 @@ AGORA_FUNDS: Final = Amount(10**12)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A local network. `bench_accounts` are funded on the relay chain and on the consumer chain."""
+    """A local network. `bench_accounts` are funded on the relay chain and on the consumer chain.
+
+    `idle_accounts` more hold one unit each on the relay chain, which nobody has the keys to: a larger state.
+    """
 
     network: str
     validators: int
@@ -38,6 +41,7 @@ class Plan:
     journal_sync: str = "fsync"
     amnesia: str = "probe"
     epoch_blocks: int = 10_000
+    idle_accounts: int = 0
 
     def person(self, name: str) -> SigningKey:
         """One of `PEOPLE`."""
@@ -64,15 +68,21 @@ class Plan:
     def genesis(self, time_ms: Milliseconds, validators: Sequence[NodeDescriptor]) -> Genesis:
         """The genesis record of the network, which begins at `time_ms`; all validators have one stake."""
         funded = sorted(key.public for key in self.funded_keys())
+        accounts = [(key, FUNDS) for key in funded] + [(key, Amount(1)) for key in self._idle_keys()]
         return build_genesis(
             network=self.network,
             time_ms=time_ms,
             parameters=Parameters(idle_interval_ms=self.idle_interval_ms, epoch_blocks=self.epoch_blocks),
             validators=[(each, STAKE) for each in validators],
-            accounts=[(key, FUNDS) for key in funded],
+            accounts=accounts,
             enclaves=[assets.wasm()],
             chains=[self._agora(funded)],
         )
+
+    def _idle_keys(self) -> Iterator[PublicKey]:
+        for index in range(self.idle_accounts):
+            name = f"{self.network}/idle/{index}".encode()
+            yield PublicKey(hash_tagged(b"PHALANX/bench-idle", name))
 
     def _agora(self, funded: list[PublicKey]) -> GenesisChain:
         balances = dict.fromkeys(funded, AGORA_FUNDS)
