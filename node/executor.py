@@ -32,7 +32,6 @@ from consensus.primitives.tree import MissingNode, NodeStore
 from consensus.relay.blocks import BlockLimits, CheckedPayload, check_payload
 from consensus.relay.epochs import Reads, current_set, is_boundary, next_set
 from consensus.relay.ledger import Ledger
-from consensus.relay.registry import Registry
 from consensus.relay.transactions import CallEnclave, CheckedTransaction, DeployEnclave, RegisterChain
 from consensus.relay.transition import BlockContext, BlockResult, apply_block
 from node.state_nodes import NodeOverlay
@@ -334,16 +333,15 @@ class Executor:
             verify=self.signatures.verify,
         )
         result = apply_block(parent.post_root, context, checked, self.nodes, self._guests)
-        nodes = _ResultNodes(result, self.nodes)
         following = None
         if self._turns_epoch(header.height):
-            ledger = Ledger(nodes, result.post_root)
+            ledger = Ledger(_ResultNodes(result, self.nodes), result.post_root)
             following = set_after(ledger, self._chain_id_hash, header, job.hash, self._epoch_blocks)
         return Executed(
             hash=job.hash,
             header=header,
             post_root=result.post_root,
-            calls_waiting=Registry(Ledger(nodes, result.post_root)).lanes.deliveries_waiting(),
+            calls_waiting=result.calls_waiting,
             checked=checked,
             result=result,
             next_set=following,

@@ -112,14 +112,20 @@ def chain_genesis_state(entries: Iterable[Entry]) -> Update:
 class Registry:
     """Chains, modules and instances in a ledger. Methods that mutate assume that their checks have passed."""
 
-    __slots__ = ("lanes", "ledger")
+    __slots__ = ("_lanes", "ledger")
 
     def __init__(self, ledger: Ledger) -> None:
-        parameters = ledger.parameters
         self.ledger: Final = ledger
-        self.lanes: Final = Lanes(
-            ledger, LaneLimits(messages=parameters.lane_messages, bytes=parameters.lane_bytes)
-        )
+        self._lanes: Lanes | None = None
+
+    @property
+    def lanes(self) -> Lanes:
+        """The message lanes; made when first asked for: most readers of a state never do."""
+        if self._lanes is None:
+            parameters = self.ledger.parameters
+            limits = LaneLimits(messages=parameters.lane_messages, bytes=parameters.lane_bytes)
+            self._lanes = Lanes(self.ledger, limits)
+        return self._lanes
 
     # --- reading
 

@@ -75,6 +75,7 @@ class BlockResult:
     enacted: tuple[Hash, ...]  # candidates
     rejected: tuple[Hash, ...]
     offences: tuple[OffenceRecord, ...]  # convictions by this block's evidence
+    calls_waiting: int  # lanes whose messages the next block delivers to instances
     counters: Counters
 
 
@@ -95,8 +96,9 @@ def apply_block(
         parameters=ledger.parameters,
         guests=guests,
     )
-    _check_place(run)
-    _note_parent(run)
+    last = ledger.existing(LastBlock, LAST_BLOCK_KEY)
+    _check_place(run, last)
+    _note_parent(run, last)
     for evidence in payload.evidence:
         apply_evidence(run, evidence)
     deliver_messages(run)
@@ -110,23 +112,22 @@ def apply_block(
     turn_epoch(run)
     run.staking.settle()
     receipts_root = _write_last_block(run)
+    calls_waiting = run.registry.lanes.deliveries_waiting()
     post_root = ledger.commit()
-    return _result(run, post_root, receipts_root)
+    return _result(run, post_root, receipts_root, calls_waiting)
 
 
-def _check_place(run: Run) -> None:
+def _check_place(run: Run, last: LastBlock) -> None:
     """The caller's part, never a peer's doing: the state is the parent's, the epoch the height's."""
     height, epoch = run.context.height, run.context.epoch
-    last = run.ledger.existing(LastBlock, LAST_BLOCK_KEY)
     if last.height != height - 1:
         raise AssertionError(f"block {height} on the state of block {last.height}")
     if epoch != epoch_of(height, run.parameters.epoch_blocks):
         raise AssertionError(f"block {height} is not of epoch {epoch}")
 
 
-def _note_parent(run: Run) -> None:
+def _note_parent(run: Run, last: LastBlock) -> None:
     """Enter the parent into the ring of recent blocks: only now is its hash known to the state."""
-    last = run.ledger.existing(LastBlock, LAST_BLOCK_KEY)
     parent_height = last.height
     slot = parent_height % run.parameters.relay_parent_window
     run.ledger.put(
@@ -164,7 +165,7 @@ def _write_last_block(run: Run) -> Hash:
     return root
 
 
-def _result(run: Run, post_root: Hash, receipts_root: Hash) -> BlockResult:
+def _result(run: Run, post_root: Hash, receipts_root: Hash, calls_waiting: int) -> BlockResult:
     changes = run.ledger.reference_changes()
     return BlockResult(
         post_root=post_root,
@@ -177,6 +178,7 @@ def _result(run: Run, post_root: Hash, receipts_root: Hash) -> BlockResult:
         enacted=tuple(run.enacted),
         rejected=tuple(run.rejected),
         offences=tuple(run.offences),
+        calls_waiting=calls_waiting,
         counters=Counters(
             transactions=run.transactions,
             void=len(run.void),
