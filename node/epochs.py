@@ -22,7 +22,7 @@ from consensus.relay.epochs import EpochSetRecord, current_set, epoch_members, f
 from consensus.relay.staking import Standing, ValidatorRecord, identity_key_key
 from consensus.relay.views import StateView
 from net.identity import PeerId
-from node.config import Address, NodeConfig, parse_address
+from node.config import Address, NetworkConfig, parse_address
 from node.keys import NodeKeys, StoredKey
 
 EVERYWHERE: Final = ("0.0.0.0", "::")  # where one listens, and nobody can dial
@@ -55,7 +55,7 @@ class Epochs:
     def __init__(
         self,
         *,
-        config: NodeConfig,
+        network: NetworkConfig,
         keys: NodeKeys,
         chain_id_hash: Hash,
         start: Header,
@@ -63,11 +63,11 @@ class Epochs:
         lost_keys: Collection[PublicKey] | None = None,
         log: FilteringBoundLogger | None = None,
     ) -> None:
-        """`start` is the newest final block, `state` that after it.
+        """`network` says whom the operator knows; `start` is the newest final block, `state` that after it.
 
         `lost_keys`: the keys that were here when a journal was lost, None if not known; any other is fresh.
         """
-        self._config = config
+        self._network = network
         self._keys = keys
         self._chain_id_hash = chain_id_hash
         self._lost_keys = lost_keys
@@ -122,7 +122,7 @@ class Epochs:
 
         Whoever has bonded may follow before it is elected, or it could not vote when it is.
         """
-        if peer in self._config.network.identities or peer in self.current.names:
+        if peer in self._network.identities or peer in self.current.names:
             return True
         if any(peer == PeerId(each.identity_key) for record in self._beside() for each in record.members):
             return True
@@ -138,15 +138,15 @@ class Epochs:
                 address = _address(each.address)
                 if address is not None:
                     found[PeerId(each.identity_key)] = address
-        for peer in self._config.network.peers:
+        for peer in self._network.peers:
             if peer.address is not None:
                 found[PeerId(peer.identity)] = peer.address
         return found
 
     def names(self) -> dict[PeerId, str]:
         """What peers are called: configured ones by the config, members by the state."""
-        configured = {PeerId(each.identity): each.name for each in self._config.network.peers if each.name}
-        return {PeerId(each.identity): "" for each in self._config.network.peers} | {
+        configured = {PeerId(each.identity): each.name for each in self._network.peers if each.name}
+        return {PeerId(each.identity): "" for each in self._network.peers} | {
             **self.current.names,
             **configured,
         }

@@ -12,11 +12,12 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "consensus" / "relay"))
 
-from relay_fakes import USERS, VALIDATORS, ScriptedGuests, make_genesis
+from relay_fakes import OPERATORS, USERS, VALIDATORS, ScriptedGuests, make_genesis
 
 from consensus.agreement.config import Restored, TimerSettings
-from consensus.agreement.epochs import Agreement, EpochSetup
+from consensus.agreement.epochs import Agreement
 from consensus.agreement.events import Peer, PeerUp, Persisted, Received, ServeChain, Start
+from consensus.agreement.evidence import Evidence
 from consensus.agreement.journal_records import SignedRecord, decode_record
 from consensus.agreement.messages import (
     Kind,
@@ -27,10 +28,19 @@ from consensus.agreement.messages import (
     decode_message,
     encode_message,
 )
-from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives import crypto
-from consensus.primitives.ids import ZERO_HASH, Amount, Hash, Nonce, ValidatorIndex
+from consensus.primitives.crypto import SigningKey, hash_tagged
+from consensus.primitives.ids import (
+    ZERO_HASH,
+    Amount,
+    Epoch,
+    Hash,
+    Height,
+    Nonce,
+    SecretSeed,
+    ValidatorIndex,
+)
 from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis, genesis_state
 from consensus.relay.transactions import (
@@ -41,20 +51,36 @@ from consensus.relay.transactions import (
     sign_transaction,
     transaction_hash,
 )
+from consensus.relay.views import StateView
+from net.identity import PeerId
 from node.builder import PayloadBuilder
+from node.config import NetworkConfig
 from node.driver import Driver
+from node.epoch_turn import EpochTurn
+from node.epochs import Epochs
 from node.executor import Executor
 from node.final_chain import FinalChain, FinalNotice
 from node.journal import Journal, create_journal, open_journal
+from node.keys import KeyHeader, NodeKeys, StoredKey
 from node.mempool import Mempool
 from node.opening import agreement_parameters, epoch_start, start
 from node.store import Store
 from node.trace import TraceRing
-from node.validator_set import FIRST_EPOCH, genesis_validators
+from node.validator_set import genesis_validators
 
 IDLE_MS = 30
+OPERATOR = len(USERS)  # of the first validator, as a sender
 TIMERS = TimerSettings(start_us=300_000)
-Signed = tuple[int, int, Hash, Hash]  # kind, view, block, aux
+Signed = tuple[int, int, int, Hash, Hash]  # epoch, kind, view, block, aux
+
+
+def stored_key(name: str, purpose: str) -> StoredKey:
+    """A keystore file's content without the file."""
+    seed = SecretSeed(hash_tagged(b"test-key", name.encode()))
+    header = KeyHeader(
+        path=Path(name), name=name, purpose=purpose, public=SigningKey(seed).public, encrypted=False
+    )
+    return StoredKey(header=header, seed=seed)
 
 
 class SpyJournal:
@@ -83,7 +109,7 @@ class SpyJournal:
         for raw in records:
             record = decode_record(raw)
             if isinstance(record, SignedRecord):
-                self.durable.add((record.kind, record.view, record.block, record.aux))
+                self.durable.add((record.epoch, record.kind, record.view, record.block, record.aux))
 
 
 class Links:
@@ -91,6 +117,7 @@ class Links:
 
     def __init__(self, world: "World", index: int, durable: set[Signed]) -> None:
         self.world, self.index, self.durable = world, index, durable
+        self.places: dict[Epoch, ValidatorIndex | None] = {}  # the node's own, in each epoch
         self.checked = 0
 
     def send(self, peer: Peer, message: Message) -> None:
@@ -117,10 +144,12 @@ class Links:
         vote = message if isinstance(message, Vote) else None
         if isinstance(message, Proposal):
             header, vote = message.header, message.vote
-            if header.proposer == self.index:
-                self._assert_durable((int(Kind.PROPOSE), header.view, block_hash(header), ZERO_HASH))
-        if vote is not None and vote.signer == self.index:
-            self._assert_durable((vote.kind, vote.view, vote.block, vote.aux))
+            if header.proposer == self.places.get(header.epoch):
+                self._assert_durable(
+                    (header.epoch, int(Kind.PROPOSE), header.view, block_hash(header), ZERO_HASH)
+                )
+        if vote is not None and vote.signer == self.places.get(vote.epoch):
+            self._assert_durable((vote.epoch, vote.kind, vote.view, vote.block, vote.aux))
 
     def _assert_durable(self, signed: Signed) -> None:
         assert signed in self.durable, f"node {self.index} let {signed} out before it was durable"
@@ -149,7 +178,7 @@ class Core:
         directory.mkdir(exist_ok=True)
         if not (directory / "journal").exists():
             create_journal(directory / "journal")
-        genesis, genesis_hash, validators = world.genesis, world.hash, world.validators
+        genesis, genesis_hash = world.genesis, world.hash
         self.store = Store(directory / "store", sync=False)
         root, nodes = genesis_state(genesis)
         self.store.initialise(genesis_hash, root, nodes)
@@ -161,14 +190,29 @@ class Core:
         self.links = Links(world, index, durable)
         first = start(genesis, genesis_hash, self.store)
         self.first_height = first.header.height
+        self.epochs = Epochs(
+            network=NetworkConfig(),
+            keys=world.keys(index),
+            chain_id_hash=genesis_hash,
+            start=first.header,
+            state=StateView(
+                nodes=self.store,
+                root=first.post_root,
+                height=first.header.height,
+                block=first.hash,
+                time_ms=first.header.time_ms,
+            ),
+        )
+        term = self.epochs.current
+        self.links.places[term.epoch] = term.own
         limits = limits_of(genesis.parameters, genesis_hash)
         self.mempool = Mempool(genesis_hash, genesis.parameters)
         self.executor = Executor(
             chain_id_hash=genesis_hash,
             limits=limits,
-            epoch=FIRST_EPOCH,
+            epoch=term.epoch,
             epoch_blocks=genesis.parameters.epoch_blocks,
-            validators=validators,
+            validators=term.validators,
             store=self.store,
             guests=ScriptedGuests(),
             known=self.mempool.cache.get,
@@ -177,18 +221,18 @@ class Core:
         )
         self.final_chain = FinalChain(self.executor, self.store)
         self.final_chain.listeners.append(self._final)
+        self.epochs.follow(lambda: self.final_chain.view)
+        self.turn = EpochTurn(
+            epochs=self.epochs,
+            executor=self.executor,
+            final_chain=self.final_chain,
+            number=world.number,
+            post=self._post,
+            log=self.log,  # type: ignore[arg-type]
+        )
         agreement = Agreement(
-            EpochSetup(
-                epoch=FIRST_EPOCH,
-                validators=validators,
-                members=tuple(map(Peer, range(len(validators)))),
-                gate=SigningGate(
-                    index=ValidatorIndex(index),
-                    chain_id_hash=genesis_hash,
-                    epoch=FIRST_EPOCH,
-                    sign=VALIDATORS[index].sign,
-                ),
-                start=epoch_start(genesis, genesis_hash, self.store, first.header),
+            self.epochs.setup(
+                term, epoch_start(genesis, genesis_hash, self.store, first.header), world.number
             ),
             Restored(
                 final=first.header,
@@ -210,9 +254,9 @@ class Core:
             trace=TraceRing(),
             on_certified=self._certified,
             on_statement=lambda answer: None,
-            on_evidence=lambda evidence: None,
-            on_ending=lambda ending: None,
-            on_epoch=lambda setup: None,
+            on_evidence=world.evidence.append,
+            on_ending=self.turn.ends,
+            on_epoch=self.turn.began,
             log=self.log,  # type: ignore[arg-type]
         )
         self.driver.builder = PayloadBuilder(
@@ -224,6 +268,7 @@ class Core:
             evidence=tuple,
             answer=self.driver.post,
         )
+        self.turn.listeners.append(lambda term: self.links.places.update({term.epoch: term.own}))
         self.scope = trio.CancelScope()
         self.gone = trio.Event()
         self.to_read, self.frames = trio.open_memory_channel[tuple[int, bytes]](10_000)
@@ -238,9 +283,7 @@ class Core:
                         self.driver.post(PeerUp(Peer(other.index)))
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.executor.run)
-                    nursery.start_soon(
-                        self.final_chain.run, lambda height: self.driver.post(Persisted(height))
-                    )
+                    nursery.start_soon(self.final_chain.run, self._persisted)
                     nursery.start_soon(self.driver.run)
                     nursery.start_soon(self._read)
         finally:
@@ -251,6 +294,13 @@ class Core:
     async def _read(self) -> None:
         async for sender, frame in self.frames:
             await self.driver.offer(Received(Peer(sender), decode_message(frame)), len(frame))
+
+    def _post(self, event: Any) -> None:
+        self.driver.post(event)
+
+    def _persisted(self, height: Height) -> None:
+        self.driver.post(Persisted(height))
+        self.turn.persisted()
 
     def _certified(self, block: Hash) -> None:
         self.when_certified(block)
@@ -276,16 +326,33 @@ class Core:
 class World:
     """The four; `nodes[index]` is None while that one is down."""
 
-    def __init__(self, path: Path, *, alive: Sequence[int] = (0, 1, 2, 3)) -> None:
+    def __init__(
+        self, path: Path, *, alive: Sequence[int] = (0, 1, 2, 3), epoch_blocks: int = 10_000
+    ) -> None:
         self.path = path
-        self.genesis: Genesis = make_genesis(idle_interval_ms=IDLE_MS)
+        self.genesis: Genesis = make_genesis(idle_interval_ms=IDLE_MS, epoch_blocks=epoch_blocks, stake=100)
+        self.identities = [PeerId(each.identity_key) for each in self.genesis.validators]
+        self.fresh_keys: dict[int, list[StoredKey]] = {}  # of a node, beside the key of the genesis
         self.hash = self.genesis.hash
         self.validators: ValidatorSet = genesis_validators(self.genesis)
         self.nodes: list[Core | None] = [None] * len(VALIDATORS)
         self.alive = alive
         self.blamed: list[tuple[int, int, str]] = []
-        self.nonces = [0] * len(USERS)
+        self.evidence: list[Evidence] = []
+        self.nonces = [0] * len(USERS + OPERATORS)
         self._nursery: trio.Nursery
+
+    def number(self, identity: PeerId) -> Peer:
+        """A node's own number of a peer; here everybody's."""
+        return Peer(self.identities.index(identity))
+
+    def keys(self, index: int) -> NodeKeys:
+        """What a node finds in its keystore."""
+        first = stored_key(f"validator {index}", "consensus")
+        return NodeKeys(
+            identity=stored_key(f"identity {index}", "identity"),
+            consensus=(first, *self.fresh_keys.get(index, ())),
+        )
 
     @asynccontextmanager
     async def running(self, seconds: float = 30.0):
@@ -348,16 +415,18 @@ class World:
         ]
 
     def raw(self, user: int, action: Action) -> bytes:
+        """A signed action of a user; from `OPERATOR` on, of a validator's account."""
+        sender = (USERS + OPERATORS)[user]
         nonce = self.nonces[user]
         self.nonces[user] += 1
         body = TransactionBody(
             chain_id_hash=self.hash,
-            sender=USERS[user].public,
+            sender=sender.public,
             nonce=Nonce(nonce),
             max_fee=Amount(10**6),
             action=action,
         )
-        return sign_transaction(USERS[user], body)
+        return sign_transaction(sender, body)
 
     def check_agreement(self) -> int:
         """Assert that all nodes have one chain and one state; the height up to which that was compared."""

@@ -166,7 +166,7 @@ def test_an_invalid_block_gets_no_vote_and_the_chain_goes_on(tmp_path, wrong) ->
                 assert [each["block"] for each in refusals] == [offered[0].hex()]
                 assert all(
                     key != int(Kind.NOTARIZE) or block != offered[0]
-                    for key, _, block, _ in world.node(index).journal.durable
+                    for _, key, _, block, _ in world.node(index).journal.durable
                 )
             world.check_agreement()
 
