@@ -98,7 +98,12 @@ def _session(
         time_ms=first.header.time_ms,
     )
     epochs = Epochs(
-        config=config, keys=keys, chain_id_hash=genesis.hash, start=first.header, state=state, log=log
+        network=config.network,
+        keys=keys,
+        chain_id_hash=genesis.hash,
+        start=first.header,
+        state=state,
+        log=log,
     )
     checkpoint = checkpoint_of(config.sync.trusted)
     return Session(
