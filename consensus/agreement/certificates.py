@@ -59,14 +59,17 @@ class SignatureChecker:
         signed = sign_bytes(self._chain_id_hash, kind, self._epoch, view, block, aux)
         if not self._verify(self._keys[signer], signed, sig):
             return False
-        if len(self._valid) >= MAX_CACHED_SIGNATURES:
-            del self._valid[next(iter(self._valid))]
-        self._valid[key] = sig
+        self._keep(key, sig)
         return True
 
     def learn(self, signer: int, kind: int, view: int, block: bytes, aux: bytes, sig: Signature) -> None:
         """Remember an own signature, which needs no check."""
-        self._valid[signer, kind, view, block, aux] = sig
+        self._keep((signer, kind, view, block, aux), sig)
+
+    def _keep(self, key: tuple[int, int, int, bytes, bytes], sig: Signature) -> None:
+        if len(self._valid) >= MAX_CACHED_SIGNATURES:
+            del self._valid[next(iter(self._valid))]
+        self._valid[key] = sig
 
 
 # --- packing

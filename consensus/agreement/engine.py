@@ -112,7 +112,7 @@ from consensus.agreement.messages import (
     Vote,
     epoch_of,
 )
-from consensus.agreement.replica import PeerState, Replica
+from consensus.agreement.replica import Replica
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.watch import RetiredWatch
 from consensus.primitives.errors import PeerFault
@@ -272,7 +272,7 @@ class Engine:
             case PeerDown(peer):
                 recovery.on_peer_down(r, peer)
             case RoundTrip(peer, rtt_us):
-                r.peers.setdefault(peer, PeerState()).rtt_us = rtt_us
+                r.peer(peer).rtt_us = rtt_us
                 measured = [each.rtt_us for each in r.peers.values() if each.up and each.rtt_us is not None]
                 r.pacemaker.observe_round_trips(measured)
             case PayloadBuilt():

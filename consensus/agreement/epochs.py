@@ -305,10 +305,12 @@ class Agreement:
                 self._nonce = nonce
             case PeerUp(peer):
                 self._links.setdefault(peer, _Link()).up = True
-            case PeerDown(peer):
+            case PeerDown(peer) if peer in self._inner:
                 self._links.setdefault(peer, _Link()).up = False
-            case RoundTrip(peer, rtt_us):
-                self._links.setdefault(peer, _Link()).rtt_us = rtt_us
+            case PeerDown(peer):
+                self._links.pop(peer, None)  # strangers come and go, each under a number of its own
+            case RoundTrip(peer, rtt_us) if peer in self._links:
+                self._links[peer].rtt_us = rtt_us
 
     def _make_engine(self, setup: EpochSetup, restored: Restored) -> Engine:
         config = EngineConfig(

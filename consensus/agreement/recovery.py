@@ -61,10 +61,12 @@ def on_peer_up(r: Replica, peer: Peer) -> None:
 
 def on_peer_down(r: Replica, peer: Peer) -> None:
     """A session is gone; a leader that stays away is suspected."""
-    state = r.peers.setdefault(peer, PeerState())
+    state = r.peer(peer)
     if state.up or state.down_since_us is None:
         state.down_since_us = r.now.mono_us
     state.up = False
+    if peer >= len(r.validators):
+        r.peers.pop(peer, None)  # strangers come and go, each under a number of its own
 
 
 def on_status(r: Replica, peer: Peer, theirs: Status) -> None:
@@ -72,7 +74,7 @@ def on_status(r: Replica, peer: Peer, theirs: Status) -> None:
     seen = {each.view: members(each.bitmap, len(r.validators)) for each in theirs.seen}
     if theirs.final_view > theirs.cur_view:
         raise PeerFault("a status whose final view lies ahead of its current one")
-    state = r.peers.setdefault(peer, PeerState())
+    state = r.peer(peer)
     state.final_height = max(state.final_height, theirs.final_height)
     missed = [
         vote
@@ -82,16 +84,16 @@ def on_status(r: Replica, peer: Peer, theirs: Status) -> None:
     ]
     if theirs.cur_view < r.cur_view or theirs.final_view < r.final_view:
         help_laggard(r, peer, missed)
-    elif missed and _may_answer(r, state):
+    elif missed and _may_answer(r, peer):
         for vote in missed:
             r.send(peer, vote)
 
 
 def on_other_epoch(r: Replica, peer: Peer, message: Message, epoch: Epoch) -> None:
     """Who is in an older epoch learns where we are, and asks for the chain; who is ahead has it for us."""
-    state = r.peers.setdefault(peer, PeerState())
+    state = r.peer(peer)
     if epoch < r.config.epoch:
-        if _may_answer(r, state):
+        if _may_answer(r, peer):
             r.send(peer, status(r))
     elif isinstance(message, Status):
         state.final_height = max(state.final_height, message.final_height)
@@ -99,7 +101,7 @@ def on_other_epoch(r: Replica, peer: Peer, message: Message, epoch: Epoch) -> No
 
 def help_laggard(r: Replica, peer: Peer, missed: Sequence[Vote] = ()) -> None:
     """The finality proof of our highest final block, the support bundle, and own votes that it missed."""
-    if not _may_answer(r, r.peers.setdefault(peer, PeerState())):
+    if not _may_answer(r, peer):
         return
     r.send(peer, status(r))
     bundle: list[Certificate] = [] if r.final_certificate is None else [r.final_certificate]
@@ -110,8 +112,11 @@ def help_laggard(r: Replica, peer: Peer, missed: Sequence[Vote] = ()) -> None:
         r.send(peer, message)
 
 
-def _may_answer(r: Replica, state: PeerState) -> bool:
-    """At most one answer a peer per t_resend (section 21)."""
+def _may_answer(r: Replica, peer: Peer) -> bool:
+    """At most one answer a peer per t_resend (section 21); none to a stranger whose session is gone."""
+    state = r.peer(peer)
+    if peer not in r.peers:
+        return False
     pause_us = max(r.config.timers.resend_min_us, 3 * r.pacemaker.rtt_p90_us)
     if state.answered_us is not None and r.now.mono_us - state.answered_us < pause_us:
         return False

@@ -268,6 +268,15 @@ class Replica:
         """Hand out evidence that the watch has found."""
         self.effects.extend(map(EvidenceFound, found))
 
+    def peer(self, peer: Peer) -> PeerState:
+        """What is known of a peer; of a stranger that has no session nothing is kept."""
+        state = self.peers.get(peer)
+        if state is None:
+            state = PeerState()
+            if peer < len(self.validators):
+                self.peers[peer] = state
+        return state
+
     def send(self, peer: Peer, message: Message) -> None:
         """Queue a message to one peer."""
         self.effects.append(Send(peer, message))
