@@ -134,8 +134,8 @@ class Links:
 
     def serve_chain(self, request: ServeChain) -> None:
         node = self.world.nodes[self.index]
-        assert node is not None
-        self.send(request.peer, node.store.chain(request.first, request.last))
+        if node is not None:  # else it is being killed
+            self.send(request.peer, node.store.chain(request.first, request.last))
 
     def misbehaved(self, peer: Peer, reason: str) -> None:
         self.world.blamed.append((self.index, int(peer), reason))
@@ -387,7 +387,7 @@ class World:
         return node
 
     def deliver(self, sender: int, receiver: int, frame: bytes) -> None:
-        node = self.nodes[receiver]
+        node = self.nodes[receiver] if receiver < len(self.nodes) else None
         if node is not None and self.nodes[sender] is not None:
             with suppress(trio.WouldBlock):
                 node.to_read.send_nowait((sender, frame))
