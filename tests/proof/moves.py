@@ -82,29 +82,29 @@ class Moves:
             yield False, [(), (Show(-1, view),)]
         else:
             yield False, self._proposals(star)
-        yield True, [(), *((each,) for each in self._certificates(view, star))]
-        votes = [(), (self._first(byzantine, view, SKIP_MARK),)]
-        votes += [(self._first(byzantine, view, block),) for block in star]
+        yield True, [(), *((each,) for each in self.certificates(view, star))]
+        votes = [(), (self.first(byzantine, view, SKIP_MARK),)]
+        votes += [(self.first(byzantine, view, block),) for block in star]
         yield False, votes
         for other in self._others:
-            yield False, [(), *((self._first(other, view, block),) for block in (*star, SKIP_MARK))]
+            yield False, [(), *((self.first(other, view, block),) for block in (*star, SKIP_MARK))]
         timers = [SKIP_TIMER, NF_TIMER]
         if any(scope.blocks[block].header.time_ms > NF_TIMER.unix_ms for block in star):
             timers.append(MUCH_LATER)
         yield True, [(), *((Show(-1, timer),) for timer in timers)]
 
     def _proposals(self, star: tuple[int, ...]) -> list[tuple[Show, ...]]:
-        shows = [self._proposal(block) for block in star]
+        shows = [self.proposal(block) for block in star]
         if len(shows) == 2:
             return [(), (shows[0],), (shows[1],), (shows[0], shows[1]), (shows[1], shows[0])]
         return [(), *((each,) for each in shows)]
 
-    def _proposal(self, block: int) -> Show:
+    def proposal(self, block: int) -> Show:
         leader = self.scope.leader(self.scope.view_of(block))
         fact = 0 if leader == self.scope.byzantine else self.scope.fact("proposed", block)
         return Show(leader, self.scope.proposal(block), fact)
 
-    def _first(self, signer: int, view: int, block: int) -> Show:
+    def first(self, signer: int, view: int, block: int) -> Show:
         """A first vote. The Byzantine validator's exists as soon as the sigL that it carries does."""
         scope = self.scope
         kind = Kind.NOTARIZE if block else Kind.SKIP
@@ -116,7 +116,7 @@ class Moves:
             fact = 0
         return Show(signer, scope.vote(signer, Signed(view, kind, block)), fact)
 
-    def _certificates(self, view: int, star: Iterable[int]) -> list[Show]:
+    def certificates(self, view: int, star: Iterable[int]) -> list[Show]:
         shows = [self._certificate(CertificateType.SKIP, view, SKIP_MARK)]
         for block in star:
             shows += [self._certificate(ctype, view, block) for ctype in self.block_certificates()]
@@ -159,7 +159,7 @@ class Moves:
             for block in self.scope.in_view[earlier]:
                 certified = self._certificate(plain, earlier, block)
                 final = self._certificate(CertificateType.FINAL, earlier, block)
-                body = self._proposal(block)
+                body = self.proposal(block)
                 some += [(certified,), (body, certified), (body, certified, skip), (body, final)]
                 if self.scope.mode is Mode.STRICT:
                     fast = self._certificate(CertificateType.FAST_FINAL, earlier, block)
