@@ -30,7 +30,7 @@ from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Height, View
 from consensus.relay.genesis import Genesis
 from node.genesis_file import read_genesis
-from node.validator_set import genesis_validators
+from node.validator_set import FIRST_EPOCH, genesis_validators
 
 LOAD_BATCH: Final = 20
 LOAD_WINDOW: Final = 100
@@ -68,12 +68,11 @@ class Chaos:
         async with trio.open_nursery() as nursery:
             for turn in range(count):
                 await trio.sleep_until(began + (turn + 0.5) * seconds / count)
-                aim_at_leader = turn % 2 == 0
-                victim = await self._choose(aim_at_leader)
-                await nursery.start(self._kill, victim, aim_at_leader)
+                victim, is_leader = await self._choose(aim_at_leader=turn % 2 == 0)
+                await nursery.start(self._kill, victim, is_leader)
 
-    async def _choose(self, aim_at_leader: bool) -> int:
-        """The next victim: never so many down that more than F stake is missing."""
+    async def _choose(self, *, aim_at_leader: bool) -> tuple[int, bool]:
+        """The next victim, and whether it leads: never so many down that more than F stake is missing."""
         while True:
             down = [index for index in self.cluster.validators if not self.cluster.nodes[index].running]
             missing = self.validators.weight(down)
@@ -84,14 +83,15 @@ class Chaos:
             ]
             if allowed:
                 leader = await self._leader() if aim_at_leader else None
-                return leader if leader in allowed else self.random.choice(allowed)
+                return (leader, True) if leader in allowed else (self.random.choice(allowed), False)
             await trio.sleep(0.05)
 
     async def _leader(self) -> int | None:
-        """Who leads the view in progress, as a running validator sees it."""
+        """Who leads the view in progress, as a running validator sees it; known in the first epoch only,
+        whose set and rotation the genesis gives."""
         for index in self.cluster.running:
             status = await self.cluster.status(index)
-            if status is not None:
+            if status is not None and status.epoch == FIRST_EPOCH:
                 return self.validators.leader(View(status.view))
         return None
 
@@ -177,8 +177,9 @@ async def run(
         "duplicated_transactions": result.duplicated,
         "finality_pause_p50_ms": milliseconds(percentile(pauses, 0.5)),
         "finality_pause_max_ms": milliseconds(max(pauses)),
-        "leader_kill_pause_p50_ms": milliseconds(percentile(leader_pauses, 0.5)),
-        "leader_kill_pause_max_ms": milliseconds(max(leader_pauses)),
+        "leader_kills": len(leader_pauses),
+        "leader_kill_pause_p50_ms": milliseconds(percentile(leader_pauses, 0.5)) if leader_pauses else None,
+        "leader_kill_pause_max_ms": milliseconds(max(leader_pauses)) if leader_pauses else None,
         "recovery_p50_ms": milliseconds(percentile(recoveries, 0.5)),
         "recovery_max_ms": milliseconds(max(recoveries)),
     }

@@ -317,6 +317,7 @@ class Answers:
         return BlockReport(
             height=header.height,
             hash=name_of(header),
+            epoch=header.epoch,
             view=header.view,
             parent_hash=header.parent_hash,
             proposer=header.proposer,

@@ -166,6 +166,7 @@ class BlockReport:
 
     height: Height
     hash: Hash
+    epoch: Epoch
     view: View
     parent_hash: Hash
     proposer: ValidatorIndex
@@ -254,6 +255,7 @@ class BlockTrace:
     """When one block passed this node, in CLOCK_MONOTONIC nanoseconds (joinable across one host)."""
 
     height: Height
+    epoch: Epoch
     view: View
     hash: Hash
     proposer: ValidatorIndex

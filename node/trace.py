@@ -59,6 +59,7 @@ class TraceRing:
         times = self._marks.pop(block, None) or _Times(finalized_ns=time.monotonic_ns())
         record = BlockTrace(
             height=header.height,
+            epoch=header.epoch,
             view=header.view,
             hash=block,
             proposer=header.proposer,

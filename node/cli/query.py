@@ -136,7 +136,7 @@ def block(output: Output, *, which: str, rpc: str | None) -> None:
         report = ask(url, lambda client: client.block(block_hash=name))
     rows = [
         ("block", report.hash.hex()),
-        ("height", f"{report.height}, view {report.view}, proposer {report.proposer}"),
+        ("height", f"{report.height}, epoch {report.epoch}, view {report.view}, proposer {report.proposer}"),
         ("parent", report.parent_hash.hex()),
         ("time", f"{report.time_ms} ms"),
         ("state of parent", report.state_root.hex()),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.finality_gaps import longest_gap_ns
 from bench.latency import FinalityLatency, summary_ms
 from bench.statistics import percentile
-from consensus.primitives.ids import Hash, Height, Milliseconds, ValidatorIndex, View
+from consensus.primitives.ids import Epoch, Hash, Height, Milliseconds, ValidatorIndex, View
 from node.api import BlockTrace
 
 durations = st.lists(st.integers(0, 10**9), min_size=1, max_size=200)
@@ -47,6 +47,7 @@ def _trace(
 ) -> BlockTrace:
     return BlockTrace(
         height=Height(height),
+        epoch=Epoch(1),
         view=View(height),
         hash=Hash(name.ljust(32, b"\0")),
         proposer=ValidatorIndex(0),

@@ -37,9 +37,9 @@ def status_of(**changed):
 
 def trace_of(height):
     return BlockTrace(
-        height=height, view=height, hash=b"\x03" * 32, proposer=0, proposed_ns=None, received_ns=1_000_000,
-        notarised_ns=2_000_000, finalized_ns=4_000_000, one_round=True, transactions=2, candidates=1,
-        enclave_calls=1, messages=0, time_ms=5,
+        height=height, epoch=1, view=height, hash=b"\x03" * 32, proposer=0, proposed_ns=None,
+        received_ns=1_000_000, notarised_ns=2_000_000, finalized_ns=4_000_000, one_round=True,
+        transactions=2, candidates=1, enclave_calls=1, messages=0, time_ms=5,
     )  # fmt: skip
 
 
