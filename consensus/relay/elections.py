@@ -6,17 +6,24 @@ set stays as it is: a network without validators could never elect any again.
 """
 
 from dataclasses import replace
+from typing import Final
 
-from consensus.primitives.ids import ZERO_HASH, Epoch
+from consensus.primitives.ids import ZERO_HASH, Epoch, Milliseconds
 from consensus.relay.epochs import (
+    OLDEST_EPOCH_KEY,
     EpochMember,
     EpochSetRecord,
+    OldestEpoch,
     epoch_members,
     epoch_set_key,
+    is_answerable,
     is_boundary,
+    oldest_epoch,
 )
 from consensus.relay.run import Run
 from consensus.relay.staking import Staking
+
+MAX_LAPSES: Final = 4  # sets that one boundary block removes: usually one, more after a halt
 
 
 def turn_epoch(run: Run) -> None:
@@ -24,7 +31,7 @@ def turn_epoch(run: Run) -> None:
     height, epoch_blocks = run.context.height, run.parameters.epoch_blocks
     if is_boundary(height + 1, epoch_blocks):
         members = elect(run.staking, epoch_members(run.ledger, run.context.epoch).members)
-        record = EpochSetRecord(members=members, leader_seed=ZERO_HASH)
+        record = EpochSetRecord(members=members, leader_seed=ZERO_HASH, began_ms=Milliseconds(0))
         run.ledger.put(epoch_set_key(Epoch(run.context.epoch + 1)), record)
     if is_boundary(height, epoch_blocks):
         _end_epoch(run)
@@ -56,10 +63,15 @@ def elect(staking: Staking, previous: tuple[EpochMember, ...]) -> tuple[EpochMem
 
 def _end_epoch(run: Run) -> None:
     """The boundary block: what only it knows about the epoch that it begins, and what lapses with the old."""
-    ending = run.context.epoch
-    record = epoch_members(run.ledger, Epoch(ending + 1))
-    run.ledger.put(epoch_set_key(Epoch(ending + 1)), replace(record, leader_seed=run.context.parent_hash))
-    run.staking.stamp_leaving(ending, run.context.time_ms)
-    lapsed = ending - run.parameters.evidence_epochs
-    if lapsed > 0:
-        run.ledger.write(epoch_set_key(Epoch(lapsed)), None)
+    context, ledger = run.context, run.ledger
+    coming = Epoch(context.epoch + 1)
+    record = epoch_members(ledger, coming)
+    began = replace(record, leader_seed=context.parent_hash, began_ms=context.time_ms)
+    ledger.put(epoch_set_key(coming), began)
+    run.staking.stamp_leaving(context.epoch, context.time_ms)
+    oldest = oldest_epoch(ledger)
+    for lapsed in range(oldest, oldest + MAX_LAPSES):
+        if is_answerable(ledger, Epoch(lapsed), now=coming, now_ms=context.time_ms):
+            break
+        ledger.write(epoch_set_key(Epoch(lapsed)), None)
+        ledger.put(OLDEST_EPOCH_KEY, OldestEpoch(epoch=Epoch(lapsed + 1)))

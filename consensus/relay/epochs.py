@@ -2,8 +2,12 @@
 
 Epoch e covers the heights (h_e, h_{e+1}] with h_1 = 0 and h_{e+1} = h_e + epoch_blocks; its last block is its
 boundary block. The set of e+1 is written by executing the block *before* that (`elections.turn_epoch`), so
-that the boundary header can name it; the boundary block itself then stamps the leader seed, its parent's
-hash, which no block can know of itself. Tail blocks never reach the state.
+that the boundary header can name it; the boundary block itself then stamps what only it knows, the leader
+seed, which is its parent's hash, and the time. Tail blocks never reach the state.
+
+A set stays for as long as evidence about its epoch counts, which is until the later of `evidence_epochs`
+epochs and `unbonding_ms` after it: for as long as a light client may trust its headers, and the stake that
+vouched for them is there to be taken.
 
 What the node asks, each of any state that has the leaf, `Ledger` and `StateView` alike:
 
@@ -19,7 +23,7 @@ from typing import Annotated, ClassVar, Final, Protocol
 from consensus.agreement.thresholds import Mode
 from consensus.agreement.validators import Validator, ValidatorSet
 from consensus.primitives.codec import MaxLength, decode
-from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, Stake
+from consensus.primitives.ids import Epoch, Hash, Height, Milliseconds, PublicKey, Stake
 from consensus.primitives.tree import tree_key
 from consensus.relay.ledger import PARAMETERS_KEY, decode_parameters
 from consensus.relay.parameters import MAX_SET, Parameters
@@ -53,14 +57,22 @@ class EpochMember:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochSetRecord:
-    """The set of one epoch; a member's place is its validator index.
-
-    `leader_seed` is zero until the boundary block that begins the epoch has executed, and in epoch 1.
-    """
+    """The set of one epoch; a member's place is its validator index."""
 
     WIRE_VERSION: ClassVar[int] = 1
     members: Annotated[tuple[EpochMember, ...], MaxLength(MAX_SET)]
-    leader_seed: Hash
+    leader_seed: Hash  # zero until the boundary block that begins the epoch has executed, and in epoch 1
+    began_ms: Milliseconds  # the time of that block, or of genesis; 0 until then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldestEpoch:
+    """The oldest epoch whose set the state has: every one from it on is there."""
+
+    epoch: Epoch
+
+
+OLDEST_EPOCH_KEY: Final = tree_key(b"relay", b"oldest-epoch")
 
 
 def epoch_set_key(epoch: Epoch) -> Hash:
@@ -101,9 +113,27 @@ def epoch_members(state: Reads, epoch: Epoch) -> EpochSetRecord:
     if found is None:
         raise LookupError(
             f"the state has no validator set of epoch {epoch}: it comes with the last block but one of the"
-            " epoch before, and goes `evidence_epochs` epochs after its own"
+            " epoch before, and goes when evidence about it does not count any more"
         )
     return found
+
+
+def oldest_epoch(state: Reads) -> Epoch:
+    """The oldest epoch whose set the state has."""
+    raw = state.read(OLDEST_EPOCH_KEY)
+    if raw is None:
+        raise AssertionError("the state has no oldest epoch")
+    return decode(OldestEpoch, raw, limit=64).epoch
+
+
+def is_answerable(state: Reads, epoch: Epoch, *, now: Epoch, now_ms: int) -> bool:
+    """Whether evidence about `epoch` counts in a block of epoch `now` and time `now_ms`."""
+    parameters = _parameters(state)
+    if epoch > now or find_epoch_members(state, epoch) is None:
+        return False
+    if now <= epoch + parameters.evidence_epochs:
+        return True
+    return now_ms < epoch_members(state, Epoch(epoch + 1)).began_ms + parameters.unbonding_ms
 
 
 def validator_set(

@@ -33,8 +33,10 @@ from consensus.relay.epochs import (
     FIRST_EPOCH,
     MAX_ADDRESS_BYTES,
     MAX_NAME_BYTES,
+    OLDEST_EPOCH_KEY,
     EpochMember,
     EpochSetRecord,
+    OldestEpoch,
     epoch_set_key,
 )
 from consensus.relay.ledger import (
@@ -209,7 +211,7 @@ def genesis_set(genesis: Genesis) -> EpochSetRecord:
         )
         for each in genesis.validators
     )
-    return EpochSetRecord(members=members, leader_seed=ZERO_HASH)
+    return EpochSetRecord(members=members, leader_seed=ZERO_HASH, began_ms=genesis.time_ms)
 
 
 def genesis_chain_id(genesis: Genesis, name: str) -> ChainId:
@@ -256,6 +258,7 @@ def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
         )
     staking.settle()
     ledger.put(epoch_set_key(FIRST_EPOCH), genesis_set(genesis))
+    ledger.put(OLDEST_EPOCH_KEY, OldestEpoch(epoch=FIRST_EPOCH))
     registry = Registry(ledger)
     for wasm in genesis.enclaves:
         registry.deploy(wasm=wasm, deployer=PublicKey(ZERO_HASH), deposit=0, height=Height(0))

@@ -39,12 +39,12 @@ class Parameters:
     message_delay_ms: U32 = 2_000
     idle_interval_ms: U32 = 1_000  # how long a leader with nothing to say may wait
     epoch_blocks: U64 = 10_000
-    # stake; a window in epochs and a span ends with the later of the two
+    # stake; a window ends with the later of a count of epochs and a span of time
     max_validators: U16 = 100  # seats of an epoch's set
     min_stake: Amount = Amount(100)  # below it nobody is elected
-    evidence_epochs: U32 = 14  # epochs after its own in which an offence can be proved
-    unbonding_epochs: U32 = 21  # whole epochs between leaving the set and being paid out,
-    unbonding_ms: U64 = 21 * DAY_MS  # and the least time between the two
+    evidence_epochs: U32 = 14  # an offence can be proved for so long after its epoch, and for unbonding_ms
+    unbonding_epochs: U32 = 21  # stake is paid out so long after its last epoch, and after unbonding_ms
+    unbonding_ms: U64 = 21 * DAY_MS
     trusting_ms: U64 = 14 * DAY_MS  # how old a header may be that a light client trusts
     jail_epochs: U32 = 7  # before a jailed validator may ask to come back
     # blocks

@@ -19,9 +19,8 @@ from typing import Final
 from consensus.agreement.evidence import Evidence, Offence, verify_pair
 from consensus.primitives.codec import encode
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.ids import Epoch, Hash, PublicKey, Signature
-from consensus.relay.epochs import Reads, current_set, find_epoch_members
-from consensus.relay.parameters import Parameters
+from consensus.primitives.ids import Epoch, Hash, Milliseconds, PublicKey, Signature
+from consensus.relay.epochs import Reads, current_set, find_epoch_members, is_answerable
 from consensus.relay.run import Run
 from consensus.relay.staking import OffenceRecord, Staking, Standing, offence_key
 
@@ -54,22 +53,18 @@ def judge_evidence(
     state: Reads,
     evidence: Evidence,
     *,
-    parameters: Parameters,
     chain_id_hash: Hash,
     epoch: Epoch,
+    time_ms: Milliseconds,
     verify: Callable[[PublicKey, bytes, Signature], bool],
 ) -> Conviction | str:
-    """Whom `evidence` would convict in a block of `epoch` on this state, or why nobody.
+    """Whom `evidence` would convict in a block of this epoch and time on this state, or why nobody.
 
     For the transition, and for a leader that chooses what to include.
     """
-    if evidence.epoch > epoch:
-        return "it is about an epoch that has not begun"
-    if evidence.epoch + parameters.evidence_epochs < epoch:
-        return f"it is about an epoch more than {parameters.evidence_epochs} ago"
     record = find_epoch_members(state, evidence.epoch)
-    if record is None:
-        return "its epoch is unknown"
+    if record is None or not is_answerable(state, evidence.epoch, now=epoch, now_ms=time_ms):
+        return "it is about an epoch that has not begun, or for which nobody answers any more"
     if evidence.signer >= len(record.members):
         return "its signer is not in the set of its epoch"
     member = record.members[evidence.signer]
@@ -91,9 +86,9 @@ def apply_evidence(run: Run, evidence: Evidence) -> None:
     verdict = judge_evidence(
         run.ledger,
         evidence,
-        parameters=run.parameters,
         chain_id_hash=context.chain_id_hash,
         epoch=context.epoch,
+        time_ms=context.time_ms,
         verify=context.verify,
     )
     if isinstance(verdict, str):

@@ -9,7 +9,7 @@
 
 Stake that leaves may still be at fault for what its validator signed in the sets it stood in. It is paid
 out once `unbonding_epochs` whole epochs *and* `unbonding_ms` have passed since the last of these ended:
-evidence about that epoch is then too old, and no light client trusts a header of it any more.
+evidence about that epoch does not count any longer then, and no light client trusts a header of it.
 
 `Staking` reads and writes these leaves; its methods that write assume that their checks have passed.
 `staking_actions` is what accounts may do, `slashing` what is done to them, `elections` who comes next.

@@ -22,7 +22,7 @@ from consensus.primitives.guest import ChainEndpoint, InstanceEndpoint
 from consensus.primitives.ids import ChainId, Epoch, Hash, Height, Milliseconds, ModuleId, PublicKey
 from consensus.primitives.tree import NodeStore, prove
 from consensus.primitives.tree import get as tree_get
-from consensus.relay.epochs import EpochSetRecord, find_epoch_members
+from consensus.relay.epochs import EpochSetRecord, find_epoch_members, oldest_epoch
 from consensus.relay.fees import candidate_fee
 from consensus.relay.ledger import (
     SUPPLY_KEY,
@@ -99,6 +99,10 @@ class StateView:
     def epoch_set(self, epoch: Epoch) -> EpochSetRecord | None:
         """Who is in an epoch; None for one that the state does not know (yet, or any more)."""
         return find_epoch_members(self, epoch)
+
+    def oldest_epoch(self) -> Epoch:
+        """The oldest epoch about which evidence may still count."""
+        return oldest_epoch(self)
 
     def validator(self, account: PublicKey) -> ValidatorRecord | None:
         """A validator as of the next election."""

@@ -186,6 +186,7 @@ class Network:
         self.store = MemoryStore(dict(nodes))
         self.references = dict.fromkeys(nodes, 1)
         self.height = 0
+        self.halted_ms = 0  # time in which there were no blocks
         self.guests = ScriptedGuests()
         self.nonces: dict[bytes, int] = {}
         self.keys = {each.public: each for each in VALIDATORS}  # whoever may attest
@@ -211,7 +212,7 @@ class Network:
             root=self.root,
             height=Height(self.height),
             block=block_hash(self.height),
-            time_ms=1_000 + 10 * self.height,
+            time_ms=1_000 + 10 * self.height + self.halted_ms,
         )
 
     def raw(
@@ -231,7 +232,7 @@ class Network:
         return BlockContext(
             chain_id_hash=self.hash,
             height=Height(height),
-            time_ms=1_000 + 10 * height,
+            time_ms=1_000 + 10 * height + self.halted_ms,
             epoch=self.epoch,
             parent_hash=block_hash(self.height),
             proposer=ValidatorIndex(height % len(self.validators)),

@@ -126,7 +126,8 @@ class Model:
         return [(each, self.people[each].key, self.people[each].bonded) for each in order]
 
     def _convict(self, offender: Offender) -> bool:
-        if not offender.epoch <= self.epoch <= offender.epoch + self.p.evidence_epochs:
+        by_epochs = offender.epoch <= self.epoch <= offender.epoch + self.p.evidence_epochs
+        if not by_epochs and self.time_ms >= self.ended[offender.epoch] + self.p.unbonding_ms:
             return False
         account = self.sets[offender.epoch][offender.index][0]
         if (account, offender.epoch) in self.convicted:

@@ -10,12 +10,14 @@ from relay_fakes import OPERATORS, USERS, Network, block_hash, make_genesis
 from staking_world import accounts, bond, code, quick, to_epoch
 
 from consensus.primitives.ids import ZERO_HASH, Epoch
+from consensus.relay.elections import MAX_LAPSES
 from consensus.relay.epochs import (
     boundary_height,
     current_set,
     epoch_members,
     epoch_of,
     epoch_set_key,
+    is_answerable,
     is_boundary,
     next_set,
 )
@@ -64,15 +66,33 @@ def test_the_boundary_block_itself_does_not_change_the_set_that_it_names() -> No
     assert network.validators.stakes == (107, 100, 100, 100)
 
 
-def test_sets_are_kept_as_long_as_evidence_about_them_counts() -> None:
-    network = quick(evidence_epochs=2)
-    for epoch in range(1, 8):
+@pytest.mark.parametrize(("epochs", "span_ms"), [(2, 2), (1, 100), (2, 200)])
+def test_sets_are_kept_exactly_as_long_as_evidence_about_them_counts(epochs: int, span_ms: int) -> None:
+    network = quick(evidence_epochs=epochs, unbonding_ms=span_ms, trusting_ms=1)
+    for _ in range(50):
+        network.block()
+        view, context = network.view, network.context()
+        known = [each for each in range(1, 20) if view.epoch_set(Epoch(each)) is not None]
+        assert known == list(range(view.oldest_epoch(), network.epoch + 1 + (network.height % 4 == 3)))
+
+        def counts(epoch: int, now_ms: int, state=view, now=context.epoch) -> bool:
+            return is_answerable(state, Epoch(epoch), now=now, now_ms=now_ms)
+
+        assert all(each in known for each in range(1, 20) if counts(each, context.time_ms))
+        if network.height % 4 == 0:  # a boundary: what does not count from here on is gone
+            assert counts(known[0], view.time_ms)
+
+
+def test_after_a_halt_the_sets_that_lapsed_go_a_few_at_a_time() -> None:
+    network = quick(unbonding_ms=10_000)
+    to_epoch(network, 10)
+    assert network.view.oldest_epoch() == 1
+    network.halted_ms = 10**6
+    for epoch, oldest in ((11, 1 + MAX_LAPSES), (12, 1 + 2 * MAX_LAPSES), (13, 10), (14, 10)):
         to_epoch(network, epoch)
-        while network.epoch == epoch:
-            known = [each for each in range(1, 12) if network.view.epoch_set(Epoch(each)) is not None]
-            written = network.height % 4 == 3
-            assert known == list(range(max(1, epoch - 2), epoch + 1 + written))
-            network.block()
+        assert network.view.oldest_epoch() == oldest
+        assert network.view.epoch_set(Epoch(oldest)) is not None
+        assert network.view.epoch_set(Epoch(oldest - 1)) is None
 
 
 def test_members_keep_their_order_and_newcomers_follow_by_stake() -> None:
