@@ -311,6 +311,11 @@ class Answers:
             height = None if block_hash is None else self._store.height_of(block_hash)
         held = None if height is None else self._chain.block(height)
         if held is None:
+            if height is not None and 0 < height < self._store.oldest_block():
+                raise UserError(
+                    f"block {height} is pruned: this node's blocks begin at {self._store.oldest_block()};"
+                    " ask a node that keeps them all"
+                )
             raise UserError("this node has no such final block; `status` says how far it is")
         header = held.header
         payload = decode(Payload, held.payload, limit=MAX_BLOCK_BYTES)

@@ -14,6 +14,7 @@ import trio
 from consensus.agreement.events import Finalized
 from consensus.agreement.messages import FLAG_BOUNDARY, Certificate, FinalityProof
 from consensus.candidates.receipts import CandidateInclusion
+from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.blocks import CheckedPayload
 from consensus.relay.receipts import TransactionReceipt
@@ -161,12 +162,20 @@ class FinalChain:
         return self._view.height
 
     def proven_view(self) -> StateView:
-        """The newest state whose root a final header carries: that before the newest executed block."""
+        """The newest state whose root a final header carries: that before the newest executed block.
+
+        Raises UserError right after a state was fetched, when this is the one state that the node has.
+        """
         tip = self._executor.tip
         height = tip.header.height
         if height == 0:
             return self._view
         parent = self.block(height - 1)
+        if parent is None and height > 1:
+            raise UserError(
+                f"this node begins at block {height}, whose state it fetched: the one before is pruned here;"
+                " ask again after the next block"
+            )
         return StateView(
             nodes=self._executor.nodes,
             root=tip.header.state_root,

@@ -53,6 +53,7 @@ from node.opening import (
     agreement_parameters,
     bind_to_network,
     check_keys,
+    check_retention,
     epoch_start,
     mempool_limits,
     open_signing_journal,
@@ -61,7 +62,7 @@ from node.opening import (
 from node.progress import Progress
 from node.router import Router
 from node.state_sync.arriving import STORE_DIRECTORY
-from node.state_sync.begin import after_fetch, checkpoint_of, fetch_state, must_resume
+from node.state_sync.begin import after_fetch, checkpoint_of, fetch_state, must_resume, sync_mode
 from node.state_sync.server import SyncServer
 from node.state_sync.trust import start_at, trust_of
 from node.state_sync.watching import SyncWatch
@@ -256,7 +257,7 @@ class Node:
         self.sync_server.bind(self.transport)
         checkpoint = checkpoint_of(config.sync.trusted)
         self.sync_watch = self.router.sync = SyncWatch(
-            mode=config.sync.mode,
+            mode=sync_mode(config),
             threshold=config.sync.threshold,
             height=lambda: self.final_chain.final_height,
             trust=lambda: trust_of(genesis, store, checkpoint),
@@ -302,6 +303,7 @@ class Node:
                 raise UserError(f"{config.data_path} can not be made: {error.strerror}") from None
             stack.enter_context(directory_lock(config.data_path))
             bind_to_network(config.data_path, genesis.hash)
+            check_retention(config, genesis)
             store = Store(
                 config.data_path / STORE_DIRECTORY,
                 retention=config.retention.states,

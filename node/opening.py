@@ -174,3 +174,14 @@ def mempool_limits(config: NodeConfig) -> MempoolLimits:
     return MempoolLimits(
         transactions=pool.max_transactions, bytes=pool.max_bytes, per_account=pool.max_per_account
     )
+
+
+def check_retention(config: NodeConfig, genesis: Genesis) -> None:
+    """Raises UserError if blocks would go while evidence about their epoch still counts."""
+    parameters, kept = genesis.parameters, config.retention.blocks
+    least = parameters.evidence_epochs * parameters.epoch_blocks
+    if 0 < kept < least:
+        raise UserError(
+            f"retention.blocks is {kept}, but evidence counts for {parameters.evidence_epochs} epochs of"
+            f" {parameters.epoch_blocks} blocks: keep at least {least}, or 0 for all"
+        )

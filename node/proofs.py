@@ -51,6 +51,8 @@ class Prover:
         """The final block at `height`, by default the newest executed one. Raises UserError."""
         height = self._chain.executed_height if height is None else height
         block, proof = self._chain.block(height), self._chain.proof(height)
+        if block is None and 0 < height < self._store.oldest_block():
+            raise UserError(f"this node has pruned block {height}; ask another node")
         if block is None or proof is None:
             raise UserError(
                 f"this node has no final block {height}, or no longer; `status` says how far it is"

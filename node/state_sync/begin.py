@@ -10,6 +10,7 @@ from consensus.light.client import Checkpoint
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.genesis import Genesis, genesis_state
 from consensus.relay.views import StateView
+from node.api import Role
 from node.config import CheckpointSetting, NodeConfig
 from node.epochs import Epochs
 from node.keys import NodeKeys
@@ -33,6 +34,11 @@ def checkpoint_of(setting: CheckpointSetting | None) -> Checkpoint | None:
     return None if setting is None else Checkpoint(height=Height(setting.height), hash=Hash(setting.hash))
 
 
+def sync_mode(config: NodeConfig) -> str:
+    """How the node catches up. A collator follows its chain from block to block: it may miss none."""
+    return "blocks" if config.role is Role.COLLATOR else config.sync.mode
+
+
 def must_resume(config: NodeConfig) -> bool:
     """Whether an earlier process was fetching a state, and the operator has not changed their mind."""
     data = config.data_path
@@ -40,7 +46,7 @@ def must_resume(config: NodeConfig) -> bool:
         shutil.rmtree(data / REPLACED_DIRECTORY, ignore_errors=True)  # of an exchange that was cut short
     if not is_under_way(data):
         return False
-    if config.sync.mode == "blocks" and (data / STORE_DIRECTORY).exists():
+    if sync_mode(config) == "blocks" and (data / STORE_DIRECTORY).exists():
         shutil.rmtree(data / ARRIVING_DIRECTORY)
         return False
     return True
