@@ -30,18 +30,17 @@ EVERYWHERE: Final = ("0.0.0.0", "::")  # where one listens, and nobody can dial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One epoch, as this node is in it. `own` None: it is no member, or may not vote."""
+    """One epoch, as this node is in it. `own` None: it is no member, or may not vote.
+
+    `names`: what the members are called, by the identity of their nodes.
+    """
 
     epoch: Epoch
     members: EpochSetRecord
+    names: Mapping[PeerId, str]
     validators: ValidatorSet
     own: ValidatorIndex | None
     key: StoredKey | None
-
-    @property
-    def names(self) -> Mapping[PeerId, str]:
-        """What the members are called."""
-        return {PeerId(each.identity_key): each.name for each in self.members.members}
 
 
 def epoch_after(header: Header) -> Epoch:
@@ -168,6 +167,7 @@ class Epochs:
         return Term(
             epoch=epoch,
             members=members,
+            names={PeerId(each.identity_key): each.name for each in members.members},
             validators=current_set(state, chain_id_hash=self._chain_id_hash, epoch=epoch),
             own=own,
             key=key,
