@@ -191,3 +191,21 @@ def roster(output: Output, *, rpc: str | None) -> None:
         for place, each in enumerate(entries)
     ]
     output.result(document, table(rows) or "nobody may be elected: the set stays as it is")
+
+
+@query.command(epilog=example("phalanx query evidence --json"))
+@rpc_option
+@json_option
+@pass_output
+def evidence(output: Output, *, rpc: str | None) -> None:
+    """List who signed two things that no honest validator signs, and which block carries the proof."""
+    reports = ask(rpc_url(rpc), lambda client: client.evidence())
+    rows = [
+        (
+            f"epoch {each.epoch}, validator {each.signer}",
+            f"{each.offence} in view {each.view}, "
+            + ("in no block yet" if each.height is None else f"in the block at height {each.height}"),
+        )
+        for each in reports
+    ]
+    output.result(to_json(reports), table(rows) or "no validator was caught signing twice")
