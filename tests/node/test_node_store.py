@@ -201,3 +201,59 @@ def test_a_full_disk_ends_writing_in_one_sentence_and_loses_nothing(tmp_path) ->
         assert writer.stdout is not None
         assert int(writer.stdout.readline()) > int(heights[-1])
         writer.kill()
+
+
+def test_old_blocks_leave_with_everything_that_names_them(tmp_path) -> None:
+    chain = StoreChain()
+    store = Store(tmp_path, retention=2, retention_blocks=4, sync=False)
+    store.initialise(GENESIS, chain.root, chain.nodes)
+    for _ in range(5):
+        store.persist_blocking([chain.next(), chain.next()])
+    assert (store.oldest_block(), store.height()) == (6, 10)
+    for final in chain.blocks:
+        kept = final.height >= 6
+        assert (store.block(final.height) is not None) == kept
+        assert store.proof(final.height) is not None or not kept
+        assert (store.receipts(final.height) is not None) == kept
+        assert (store.height_of(final.hash) is not None) == kept
+    assert store.chain(3, 8).blocks == (), "a laggard is told that there is nothing, and asks for a state"
+    assert [each.header.height for each in store.chain(6, 8).blocks] == [6, 7, 8]
+    store.close()
+
+
+def test_the_place_of_a_transaction_leaves_with_its_block_unless_it_counts_elsewhere(tmp_path) -> None:
+    chain = StoreChain()
+    store = Store(tmp_path, retention=1, retention_blocks=2, sync=False)
+    store.initialise(GENESIS, chain.root, chain.nodes)
+    name, other = Hash(b"t" * 32), Hash(b"o" * 32)
+    blocks = [chain.next() for _ in range(5)]
+    void = {
+        0: (VoidItem(name=name, reason="its nonce is ahead"), VoidItem(name=other, reason="of no use")),
+    }
+    for index, final in enumerate(blocks):
+        names = {0: (name, other), 3: (name,)}.get(index, ())
+        receipts = replace(final.receipts, void=void.get(index, ()))
+        store.persist_blocking([replace(final, transactions=names, receipts=receipts)])
+    assert store.oldest_block() == 3
+    assert store.place(name) == 4
+    assert store.place(other) is None
+    store.close()
+
+
+def test_a_state_that_is_offered_outlives_its_retention(tmp_path) -> None:
+    chain = StoreChain()
+    store = Store(tmp_path, retention=2, retention_blocks=2, snapshot_ms=10, sync=False)
+    store.initialise(GENESIS, chain.root, chain.nodes)
+    for number in range(12):
+        final = chain.next()
+        header = replace(final.block.header, time_ms=5 + 4 * number)
+        store.persist_blocking([replace(final, block=replace(final.block, header=header))])
+    snapshots = store.offering.heights()
+    assert len(snapshots) == 2
+    assert store.oldest_state() == store.oldest_block() == snapshots[0] < store.height() - 2
+    root, values = chain.versions[snapshots[0]]
+    assert get_many(store, root, list(values)) == list(values.values())
+    store.close()
+    again = Store(tmp_path, retention=2, snapshot_ms=10, sync=False)
+    assert again.offering.heights() == snapshots, "a restart keeps what was offered"
+    again.close()
