@@ -15,6 +15,9 @@ Field types: the identifiers of `ids`, `U8 … U128`, `bool`, `str` and `bytes` 
 `tuple[T, ...]` with `MaxLength`, `T | None`, other wire types, and unions of wire types that carry distinct
 `WIRE_TAG`s. `WIRE_VERSION`, where a class has it, precedes everything. 128- and 256-bit integers travel as
 big-endian `bin` of fixed width, because msgpack ends at 64 bits.
+
+An empty list is one byte on the wire and sixty in memory. So what is longer than `BUILT_WHOLE_BYTES` is not
+built first and judged then: it is read as its type says, and the first thing out of place ends that.
 """
 
 import dataclasses
@@ -31,6 +34,8 @@ from consensus.primitives.errors import DecodeError
 T = TypeVar("T")
 _ToWire = Callable[[Any], Any]
 _FromWire = Callable[[Any], Any]
+
+BUILT_WHOLE_BYTES: Final = 4096  # what a peer can blow up to 300 kB, in exchange for speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +85,43 @@ _IDENTIFIERS: Final[dict[Any, UnsignedBits | ExactLength]] = {
 }
 
 
+class _Reader:
+    """Reads msgpack item by item; never builds a container that nobody asked for."""
+
+    __slots__ = ("_data", "_unpacker", "list_length", "scalar")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._unpacker = msgpack.Unpacker(
+            max_buffer_size=len(data),
+            max_array_len=0,
+            max_map_len=0,
+            max_ext_len=0,
+            raw=False,
+            strict_map_key=False,
+        )
+        self._unpacker.feed(data)
+        self.scalar: Final[Callable[[], Any]] = self._unpacker.unpack
+        self.list_length: Final[Callable[[], int]] = self._unpacker.read_array_header
+
+    def at_none(self) -> bool:
+        """Whether nil comes next."""
+        position: int = self._unpacker.tell()
+        return self._data[position : position + 1] == b"\xc0"
+
+
+def _read_scalar(reader: _Reader) -> Any:
+    return reader.scalar()
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    """How a type is encoded, checked, and read from a `_Reader`: `read_list` is `read` after the length."""
+
     to_wire: _ToWire
     from_wire: _FromWire
+    read: Callable[[_Reader], Any] = _read_scalar
+    read_list: Callable[[_Reader, list[Any], int], list[Any]] | None = None
 
 
 def encode(value: object) -> bytes:
@@ -100,11 +138,17 @@ def decode(kind: type[T], data: bytes, *, limit: int) -> T:
     """
     if len(data) > limit:
         raise DecodeError(f"{_name(kind)}: {len(data)} bytes, the limit is {limit}")
+    plan = _plan_of(kind)
     try:
-        raw = msgpack.unpackb(data, raw=False, strict_map_key=False)
+        if len(data) <= BUILT_WHOLE_BYTES:
+            raw = msgpack.unpackb(data, raw=False, strict_map_key=False)
+        else:
+            raw = plan.read(_Reader(data))
+    except DecodeError as error:
+        raise DecodeError(f"{_name(kind)}: {error}") from None
     except Exception as error:  # msgpack raises many unrelated types; all of them mean "not msgpack"
         raise DecodeError(f"{_name(kind)}: not msgpack ({type(error).__name__})") from None
-    value: T = _plan_of(kind).from_wire(raw)
+    value: T = plan.from_wire(raw)
     if msgpack.packb(raw, use_bin_type=True) != data:
         raise DecodeError(f"{_name(kind)}: not the canonical encoding")
     return value
@@ -249,7 +293,13 @@ def _tuple_plan(item: Any, limit: int) -> _Plan:
             raise DecodeError(f"expected a list of at most {limit} items")
         return tuple([plan.from_wire(each) for each in raw])
 
-    return _Plan(to_wire, from_wire)
+    def read(reader: _Reader) -> list[Any]:
+        length = reader.list_length()
+        if length > limit:
+            raise DecodeError(f"expected a list of at most {limit} items")
+        return [plan.read(reader) for _ in range(length)]
+
+    return _Plan(to_wire, from_wire, read)
 
 
 def _record_plan(kind: type) -> _Plan:
@@ -288,7 +338,18 @@ def _record_plan(kind: type) -> _Plan:
         except ValueError as error:  # a `__post_init__` that refuses a combination of fields
             raise DecodeError(f"{kind.__name__}: {error}") from None
 
-    return _Plan(to_wire, from_wire)
+    def read(reader: _Reader) -> list[Any]:
+        return read_list(reader, [], reader.list_length())
+
+    def read_list(reader: _Reader, raw: list[Any], length: int) -> list[Any]:
+        """`raw` holds what was read already to find out that it is this type."""
+        if length != arity:
+            raise DecodeError(f"{kind.__name__}: expected a list of {arity} items")
+        raw += [reader.scalar() for _ in range(len(prefix) - len(raw))]
+        raw += [plan.read(reader) for plan in plans]
+        return raw
+
+    return _Plan(to_wire, from_wire, read, read_list)
 
 
 def _prefix(kind: Any) -> list[int]:
@@ -321,7 +382,20 @@ def _union_plan(members: tuple[Any, ...]) -> _Plan:
             raise DecodeError("unknown version or tag")
         return plan.from_wire(raw)  # refuses what only equals the tag, as `True` does 1
 
-    return _Plan(to_wire, from_wire)
+    def read(reader: _Reader) -> list[Any]:
+        length = reader.list_length()
+        if length < width:
+            raise DecodeError("expected a tagged list")
+        raw = [reader.scalar() for _ in range(width)]
+        try:
+            plan = plans.get(tuple(raw))
+        except TypeError:  # an empty list or map where the tag should be
+            plan = None
+        if plan is None or plan.read_list is None:
+            raise DecodeError("unknown version or tag")
+        return plan.read_list(reader, raw, length)
+
+    return _Plan(to_wire, from_wire, read)
 
 
 def _optional_plan(inner: Any) -> _Plan:
@@ -329,4 +403,5 @@ def _optional_plan(inner: Any) -> _Plan:
     return _Plan(
         lambda value: None if value is None else plan.to_wire(value),
         lambda raw: None if raw is None else plan.from_wire(raw),
+        lambda reader: reader.scalar() if reader.at_none() else plan.read(reader),
     )
