@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from consensus.agreement.config import LAN, WAN, AmnesiaPolicy, Restored
 from consensus.agreement.epochs import Agreement, EpochBegins
 from consensus.agreement.events import Event, Peer, Persisted, Start
+from consensus.agreement.evidence import Offence
 from consensus.agreement.journal_records import CertificateRecord, JournalRecord
 from consensus.candidates.receipts import CandidateMessage
 from consensus.primitives import crypto
@@ -401,8 +402,17 @@ class Node:
     def _final(self, notice: FinalNotice) -> None:
         header, transactions = notice.executed.header, notice.checked.transactions
         view = notice.view
-        for piece in notice.checked.evidence:  # what was void convicts nobody again
-            self.evidence.included(piece, header.height)
+        for piece, offence in zip(notice.result.convicting, notice.result.offences, strict=True):
+            self.evidence.included(
+                piece, header.height
+            )  # one that was void may be forged: it settles nothing
+            self._log.warning(
+                "validator.convicted",
+                account=offence.account.hex(),
+                epoch=offence.epoch,
+                offence=Offence(offence.offence).name.lower(),
+                height=header.height,
+            )
         self.mempool.advance(transactions, view.account)
         self.progress.final((each.hash for each in transactions), header.height, notice.hash)
         self.candidates.on_final(notice)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from consensus.agreement.evidence import Evidence
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.guest import GuestExecutor
 from consensus.primitives.ids import Epoch, Hash, Height, Milliseconds, PublicKey, Signature, ValidatorIndex
@@ -42,6 +43,7 @@ class Run:
     enacted: list[Hash] = field(default_factory=list)
     rejected: list[Hash] = field(default_factory=list)
     offences: list[OffenceRecord] = field(default_factory=list)
+    convicting: list[Evidence] = field(default_factory=list)
     transactions: int = 0
     enclave_calls: int = 0
     messages: int = 0

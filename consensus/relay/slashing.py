@@ -102,6 +102,7 @@ def apply_evidence(run: Run, evidence: Evidence) -> None:
     )
     run.ledger.put(offence_key(record.account, record.epoch), record)
     run.offences.append(record)
+    run.convicting.append(evidence)
     punish(run.staking, record, Epoch(context.epoch + run.parameters.jail_epochs))
 
 

@@ -16,6 +16,7 @@ It raises LocalFault only, when this machine's executor or store fails.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from consensus.agreement.evidence import Evidence
 from consensus.light.leaves import (
     LAST_BLOCK_KEY,
     LastBlock,
@@ -75,6 +76,7 @@ class BlockResult:
     enacted: tuple[Hash, ...]  # candidates
     rejected: tuple[Hash, ...]
     offences: tuple[OffenceRecord, ...]  # convictions by this block's evidence
+    convicting: tuple[Evidence, ...]  # the pieces that did it, in the same order; the others are void
     calls_waiting: int  # lanes whose messages the next block delivers to instances
     counters: Counters
 
@@ -178,6 +180,7 @@ def _result(run: Run, post_root: Hash, receipts_root: Hash, calls_waiting: int) 
         enacted=tuple(run.enacted),
         rejected=tuple(run.rejected),
         offences=tuple(run.offences),
+        convicting=tuple(run.convicting),
         calls_waiting=calls_waiting,
         counters=Counters(
             transactions=run.transactions,

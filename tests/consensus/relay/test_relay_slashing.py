@@ -248,6 +248,18 @@ def test_if_all_are_convicted_the_set_stays_and_the_chain_goes_on() -> None:
     assert accounts(network) == [USERS[0].public]
 
 
+def test_a_forged_piece_keeps_no_good_one_out() -> None:
+    """A leader can put a forged piece about itself into its block: that settles nothing about it."""
+    network = quick()
+    good = evidence(network, 1)
+    forged = replace(good, second=replace(good.second, sig=bytes(64)))
+    other = evidence(network, 2)
+    result = network.block(evidence=[forged, other])
+    assert result.convicting == (other,)
+    assert set(result.void) == {evidence_hash(forged)}
+    assert network.block(evidence=[good]).convicting == (good,)
+
+
 # --- the payload
 
 
