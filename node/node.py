@@ -403,9 +403,7 @@ class Node:
         header, transactions = notice.executed.header, notice.checked.transactions
         view = notice.view
         for piece, offence in zip(notice.result.convicting, notice.result.offences, strict=True):
-            self.evidence.included(
-                piece, header.height
-            )  # one that was void may be forged: it settles nothing
+            self.evidence.included(piece, header.height)  # a void one may be forged: it settles nothing
             self._log.warning(
                 "validator.convicted",
                 account=offence.account.hex(),
