@@ -2,29 +2,34 @@
 them, and what a store holds in the end, byte for byte."""
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "consensus" / "relay"))
 
-from relay_fakes import BANK_ID, USERS, Network, make_genesis
+from relay_fakes import BANK_ID, USERS, VALIDATORS, Network, make_genesis
 
 from consensus.agreement.messages import (
     Certificate,
     CertificateType,
     FinalityProof,
+    Group,
     Header,
+    Kind,
     block_hash,
-    genesis_header,
     payload_root,
+    sign_bytes,
 )
 from consensus.primitives.guest import InstanceEndpoint
-from consensus.primitives.ids import ZERO_HASH, ChainId, Epoch, Height, Milliseconds, View
+from consensus.primitives.ids import ZERO_HASH, ChainId, Height, Milliseconds, View
 from consensus.relay.blocks import encode_payload
 from consensus.relay.genesis import GenesisAccount, genesis_state
 from consensus.relay.transactions import CallEnclave, Transfer
+from node.opening import genesis_block
 from node.state_sync.messages import Snapshot
 from node.store import FinalBlock, Store, StoredBlock, StoredReceipts
+from node.validator_set import genesis_validators
 
 ACCOUNTS = 300
 
@@ -33,13 +38,16 @@ class History:
     """A network's blocks, each as `Store.persist_blocking` takes it."""
 
     def __init__(self, accounts: int = ACCOUNTS) -> None:
-        genesis = make_genesis()
+        genesis = replace(make_genesis(), time_ms=Milliseconds(time.time_ns() // 1_000_000 - 60_000))
         extra = tuple(
             GenesisAccount(key=bytes([7]) + number.to_bytes(31, "big"), balance=1)
             for number in range(accounts)
         )
         self.genesis = replace(genesis, accounts=genesis.accounts + extra)
         self.network = Network(genesis=self.genesis)
+        self.validators = genesis_validators(self.genesis)
+        keys = {key.public: key for key in VALIDATORS}
+        self.signers = [keys[each] for each in self.validators.keys]
         self.genesis_root = self.network.root
         self.blocks: list[FinalBlock] = []
         self.nonces = dict.fromkeys(range(len(USERS)), 0)
@@ -70,15 +78,16 @@ class History:
         result = self.network.block(transactions)
         assert not result.void
         height = self.network.height
-        header = genesis_header(
-            chain_id_hash=self.genesis.hash, epoch=Epoch(1), time_ms=1_000, validators_hash=ZERO_HASH
+        parent = (
+            self.blocks[-1].block.header if self.blocks else genesis_block(self.genesis, self.network.hash)
         )
         header = replace(
-            header,
+            parent,
             view=View(height),
             height=Height(height),
-            time_ms=Milliseconds(1_000 + 10 * height),
-            parent_hash=self.blocks[-1].hash if self.blocks else block_hash(header),
+            parent_view=parent.view,
+            time_ms=Milliseconds(self.genesis.time_ms + 10 * height),
+            parent_hash=block_hash(parent),
             payload_root=payload_root(payload),
             payload_len=len(payload),
             state_root=before,
@@ -87,7 +96,7 @@ class History:
             height=header.height,
             hash=block_hash(header),
             block=StoredBlock(header=header, payload=payload, post_root=result.post_root),
-            proof=FinalityProof(path=(), certificate=certificate(header)),
+            proof=FinalityProof(path=(), certificate=self.certificate(header)),
             receipts=StoredReceipts(receipts=result.receipts, void=(), enclave_calls=0, messages=0),
             transactions=(),
             new_nodes=result.new_nodes,
@@ -95,6 +104,27 @@ class History:
         )
         self.blocks.append(final)
         return final
+
+    def certificate(self, header: Header) -> Certificate:
+        """FINALIZE of the first three validators."""
+        name = block_hash(header)
+        message = sign_bytes(self.network.hash, Kind.FINALIZE, header.epoch, header.view, name, ZERO_HASH)
+        group = Group(
+            kind=int(Kind.FINALIZE),
+            block=name,
+            aux=ZERO_HASH,
+            bitmap=b"\x07",
+            sigs=tuple(signer.sign(message) for signer in self.signers[:3]),
+        )
+        return Certificate(
+            ctype=int(CertificateType.FINAL),
+            epoch=header.epoch,
+            view=header.view,
+            block=name,
+            groups=(group,),
+            fault=None,
+            leader_sigs=(),
+        )
 
     def busy_blocks(self, count: int) -> list[FinalBlock]:
         """Blocks in which the shared and the chain's instance come to hold the same entries."""
@@ -110,19 +140,6 @@ class History:
         path = (above.block.header,)
         proof = FinalityProof(path=path, certificate=above.proof.certificate)
         return Snapshot(header=block.header, payload=block.payload, proof=proof)
-
-
-def certificate(header: Header) -> Certificate:
-    """Its shape alone: nothing here verifies it."""
-    return Certificate(
-        ctype=int(CertificateType.FINAL),
-        epoch=header.epoch,
-        view=header.view,
-        block=block_hash(header),
-        groups=(),
-        fault=None,
-        leader_sigs=(),
-    )
 
 
 def content(store: Store, database: str) -> dict[bytes, bytes]:

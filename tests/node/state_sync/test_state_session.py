@@ -1,0 +1,202 @@
+"""A fetch over real links: what is proven before it begins, a liar, one whose state is gone, a restart."""
+
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog
+import trio
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from relay_history import History, content
+
+from consensus.agreement.messages import FLAG_BOUNDARY, FinalityProof
+from consensus.light.client import Checkpoint
+from consensus.primitives.errors import PeerFault, UserError
+from consensus.primitives.ids import Hash, Height
+from net.lanes import Lane
+from net.transport import Transport
+from node.state_sync import trust as trust_module
+from node.state_sync.arriving import Arriving
+from node.state_sync.messages import PieceFound, PieceGone, Request, decode_sync_message
+from node.state_sync.server import SyncServer
+from node.state_sync.session import Links, Session
+from node.state_sync.trust import Trust, start_at, trust_of
+from node.store import Store
+
+BLOCKS = 24
+PERIOD_MS = 70  # of block time, 10 ms a block: snapshots every seven blocks
+LOG = structlog.get_logger("test")
+DAY_MS = 86_400_000
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    made = History(accounts=6_000)
+    made.busy_blocks(BLOCKS)
+    return made
+
+
+@pytest.fixture(scope="module")
+def source(history, tmp_path_factory):
+    store = history.store(tmp_path_factory.mktemp("source"), retention=2, snapshot_ms=PERIOD_MS)
+    store.persist_blocking(history.blocks)
+    yield store
+    store.close()
+
+
+def fresh_trust(history: History, path: Path) -> Trust:
+    with closing(history.store(path / "own")) as own:
+        return trust_of(history.genesis, own, None)
+
+
+class Peer:
+    """A serving node: a transport and a server, which may be made to lie or to have lost its states."""
+
+    def __init__(self, history: History, store: Store, seed: int, kind: str = "honest") -> None:
+        self.server = SyncServer(
+            store, start_of=lambda height: start_at(history.genesis, store, height), log=LOG
+        )
+        self.transport = Transport(
+            identity_seed=bytes([seed]) * 32,
+            network_id=history.genesis.hash,
+            listen=("127.0.0.1", 0),
+            peers={},
+            authorised=lambda peer: True,
+            receive=self._receive,
+            on_peer_up=lambda peer: None,
+            on_peer_down=lambda peer, reason: None,
+            log=LOG,
+        )
+        self.server.bind(self.transport)
+        self._answer = self.server.answer
+        self._kind = kind
+        self.server.answer = self._odd  # type: ignore[method-assign]
+        self.asked = 0
+
+    def _odd(self, request):
+        answer = self._answer(request)
+        if isinstance(answer, PieceFound):
+            self.asked += 1
+            if self._kind == "lying":
+                piece = bytearray(answer.piece)
+                piece[-40] ^= 1
+                return replace(answer, piece=bytes(piece))
+            if self._kind == "forgetful":
+                return PieceGone(height=request.height, root=answer.root, first=answer.first)
+        return answer
+
+    async def _receive(self, peer, lane, frame) -> None:
+        message = decode_sync_message(frame)
+        assert lane is Lane.BULK
+        assert isinstance(message, Request)
+        self.server.offer(peer, message)
+
+    async def run(self, *, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lambda *, task_status: self.transport.run(task_status=task_status))
+            nursery.start_soon(self.server.run)
+            task_status.started()
+
+
+async def fetch(history, arriving, trust, peers, *, checkpoint=None):
+    async with trio.open_nursery() as nursery:
+        for peer in peers:
+            await nursery.start(peer.run)
+        session = Session(
+            history.genesis,
+            arriving=arriving,
+            trust=trust,
+            checkpoint=checkpoint,
+            links=Links(
+                identity_seed=bytes([99]) * 32,
+                listen=None,
+                peers={each.transport.peer_id: each.transport.address for each in peers},
+                authorised=lambda peer: True,
+            ),
+            log=LOG,
+        )
+        with trio.fail_after(60):
+            fetched = await session.run()
+        banned = session._transport.statistics().banned
+        nursery.cancel_scope.cancel()
+    return fetched, banned
+
+
+def opened(history, path) -> Arriving:
+    return Arriving(path, genesis_hash=history.genesis.hash, genesis_root=history.genesis_root)
+
+
+def test_a_state_is_fetched_past_a_liar_and_one_that_forgot(history, source, tmp_path) -> None:
+    peers = [
+        Peer(history, source, 1),
+        Peer(history, source, 2, "lying"),
+        Peer(history, source, 3, "forgetful"),
+    ]
+    with closing(opened(history, tmp_path)) as arriving:
+        fetched, banned = trio.run(fetch, history, arriving, fresh_trust(history, tmp_path), peers)
+        height = fetched.height
+        assert height == source.offering.newest()[-1]
+        assert list(banned) == [peers[1].transport.peer_id]
+        assert peers[0].asked >= fetched.pieces > 1
+        executed = history.store(tmp_path / "executed", retention=1)
+        executed.persist_blocking(history.blocks[:height])
+        arriving.store.retention = 1
+        for store in (executed, arriving.store):
+            store.persist_blocking(history.blocks[height : height + 1])
+        assert content(arriving.store, "nodes") == content(executed, "nodes")
+        executed.close()
+
+
+def test_a_checkpoint_of_the_operator_leads_to_a_state(history, source, tmp_path) -> None:
+    final = history.blocks[4]
+    checkpoint = Checkpoint(height=final.height, hash=final.hash)
+    with closing(opened(history, tmp_path)) as arriving:
+        peers = [Peer(history, source, 1)]
+        trust = Trust(history.genesis, None)
+        fetched, banned = trio.run(lambda: fetch(history, arriving, trust, peers, checkpoint=checkpoint))
+        assert fetched.height > final.height
+        assert not banned
+
+
+def test_only_what_is_final_is_trusted(history, source, tmp_path) -> None:
+    trust = fresh_trust(history, tmp_path)
+    good = history.snapshot(14)
+    trust.check(good)
+    above = good.proof.path[0]
+    other = history.snapshot(7)
+    forged = replace(above, state_root=Hash(b"f" * 32))
+    bad = [
+        replace(good, payload=good.payload + b"x"),
+        replace(good, header=replace(good.header, flags=FLAG_BOUNDARY)),
+        replace(good, proof=FinalityProof(path=(), certificate=history.blocks[13].proof.certificate)),
+        replace(good, proof=replace(good.proof, path=(forged,))),
+        replace(good, proof=replace(good.proof, certificate=other.proof.certificate)),
+        replace(good, header=other.header, payload=other.payload),
+    ]
+    for each in bad:
+        with pytest.raises(PeerFault):
+            trust.check(each)
+
+
+def test_a_node_that_was_away_for_longer_than_the_trusting_period_is_told_what_to_do(
+    history, tmp_path, monkeypatch
+) -> None:
+    later = history.genesis.time_ms + history.genesis.parameters.trusting_ms + DAY_MS
+    monkeypatch.setattr(trust_module, "_now_ms", lambda: later)
+    with pytest.raises(UserError, match=r"sync\.trusted"):
+        fresh_trust(history, tmp_path)
+
+
+def test_a_server_drops_what_is_too_much_and_says_what_it_has(history, source) -> None:
+    peer = Peer(history, source, 1)
+    offer = peer.server.answer(decode_sync_message(b"\x91\x01"))
+    assert offer.final_height == BLOCKS
+    assert offer.snapshots == tuple(source.offering.newest())
+    for _ in range(10):
+        peer.server.offer(peer.transport.peer_id, decode_sync_message(b"\x91\x01"))
+    assert peer.server.dropped == 6
+    assert start_at(history.genesis, source, Height(BLOCKS + 1)) is None
