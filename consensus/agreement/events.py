@@ -1,8 +1,9 @@
 """The engine's inputs and outputs: everything between it and the world is one of these.
 
-A driver feeds events to `Engine.handle` and carries the effects out in order, with one rule: an `Append`
-must be durable before any `Send` or `Broadcast` *after it in the same list* leaves. It commits all of a
-turn's records at once, then sends.
+A driver feeds events to `handle` and carries the effects out in order, with one rule: an `Append` must be
+durable before any `Send` or `Broadcast` *after it in the same list* leaves, and before a `Finalized` or
+`EpochEnding` after it is acted upon, whose proof may hold the vote just signed. It commits all of a turn's
+records at once, then goes on.
 """
 
 from dataclasses import dataclass

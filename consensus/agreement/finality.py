@@ -137,6 +137,7 @@ def request_chain(r: Replica) -> None:
             return
         if r.now.mono_us >= outstanding.due_us and outstanding.peer in r.peers:
             r.peers[outstanding.peer].final_height = 0  # it did not answer: until its next Status
+            r.chain_misses += 1
         r.chain_request = None
     first = Height(r.tip.height + 1)
     if first + MAX_CHAIN_BLOCKS - r.persisted_height > MAX_UNPERSISTED:
@@ -144,7 +145,8 @@ def request_chain(r: Replica) -> None:
     ahead = sorted(peer for peer, state in r.peers.items() if state.final_height >= first and state.up)
     if not ahead:
         return
-    peer = ahead[(first // MAX_CHAIN_BLOCKS) % len(ahead)]
+    # Another one after each failure: whoever claims to be ahead and serves nothing is not asked for ever.
+    peer = ahead[(first // MAX_CHAIN_BLOCKS + r.chain_misses) % len(ahead)]
     last = Height(first + MAX_CHAIN_BLOCKS - 1)
     due_us = r.now.mono_us + max(CHAIN_PATIENCE_US, 4 * r.pacemaker.rtt_p90_us)
     r.chain_request = ChainRequest(peer=peer, first=first, due_us=due_us)
@@ -164,6 +166,7 @@ def on_chain(r: Replica, peer: Peer, chain: Chain) -> None:
             r.chain_request = None
             if chain.first == r.tip.height + 1:
                 r.peers[peer].final_height = 0
+                r.chain_misses += 1
         return
     if not awaited and r.tip.height + len(chain.blocks) - r.persisted_height > MAX_UNPERSISTED:
         return

@@ -179,6 +179,7 @@ class Replica:
         self.pulls: dict[PullKey, PullRequest] = {}
         self.peers: dict[Peer, PeerState] = {}
         self.chain_request: ChainRequest | None = None
+        self.chain_misses = 0  # requests that brought nothing
         # amnesia
         self.probe: Probe | None = None
         self.pending_probes: dict[int, tuple[Peer, Hash]] = {}

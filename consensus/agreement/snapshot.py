@@ -64,7 +64,7 @@ def digest(r: Replica) -> Hash:
         r.building,
         [[key, list(astuple(request))] for key, request in sorted(r.pulls.items())],
         [[peer, list(astuple(state))] for peer, state in sorted(r.peers.items())],
-        None if r.chain_request is None else list(astuple(r.chain_request)),
+        [r.chain_misses, None if r.chain_request is None else list(astuple(r.chain_request))],
         None if r.probe is None else _probe(r.probe),
         sorted(r.pending_probes.items()),
         [r.pacemaker.delay_us, r.pacemaker.deviation_us, r.pacemaker.last_seen],

@@ -47,12 +47,9 @@ def draw_epochs(
 ) -> Scenario:
     """The scenario of a seed. Equal arguments give an equal scenario, on every machine."""
     random = Random(f"epochs:{seed}:{validators}:{epochs}")
-    epoch_blocks = random.choice((2, 3, 4, 6))
-    target = epochs * epoch_blocks + 1
     bound_us = random.choice((1, 5, 20)) * MILLISECOND_US
     execution_us = random.choice((0, 1_000, 5_000)) if validators > 1 else 1_000
     gst_us = bound_us * random.choice((0, 0, 10, 40, 100)) if "network" in faults and validators > 1 else 0
-    horizon_us = gst_us + target * (3 * bound_us + 2 * execution_us + MILLISECOND_US)
     sets = _sets(random, validators, epochs)
     policy = random.choice((AmnesiaPolicy.PROBE, AmnesiaPolicy.PROBE, AmnesiaPolicy.NEXT_EPOCH))
     casting = _Casting(random, sets, faults)
@@ -63,6 +60,10 @@ def draw_epochs(
     emptied = casting.take("store")
     wrong = casting.take("clock")
     relapsing = casting.series() if policy is AmnesiaPolicy.PROBE else []
+    # Whoever lost its memory is silent for some views: to vote again it needs epochs longer than that.
+    epoch_blocks = random.choice((6, 10) if relapsing else (2, 3, 4, 6))
+    target = epochs * epoch_blocks + 1
+    horizon_us = gst_us + target * (3 * bound_us + 2 * execution_us + MILLISECOND_US)
     if policy is AmnesiaPolicy.NEXT_EPOCH:
         sets = _renewed(sets, amnesic)
     everybody = range(1 + max(member.node for members in sets for member in members))
@@ -138,7 +139,7 @@ def _sets(random: Random, validators: int, epochs: int) -> Sets:
     sets = [_shuffled(random, current)]
     while len(sets) < epochs + 1:
         changed, waiting = _change(random, current, spare, least=min(validators, 4))
-        if _is_sound(changed):
+        if _is_sound(changed) and set(changed) != set(current):
             current, spare = changed, waiting
             sets.append(_shuffled(random, current))
     return tuple(sets)

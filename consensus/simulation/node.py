@@ -1,8 +1,8 @@
 """One virtual node: the real engine and gate, a virtual journal, a tiny application, and a driver between.
 
-The driver is what `node` does with effects, in miniature: all records of a turn are one group; sends that
-follow an `Append`, of this turn or a later one, wait until the group is durable; they leave in order. A node
-outlives its processes: `start` makes an engine from what the disk holds, `crash` drops it.
+The driver is what `node` does with effects, in miniature: all records of a turn are one group; sends and
+final blocks that follow an `Append`, of this turn or a later one, wait until the group is durable; they leave
+in order. A node outlives its processes: `start` makes an engine from what the disk holds, `crash` drops it.
 """
 
 from collections import deque
@@ -272,7 +272,7 @@ class Node:
                     written = True
                     self._groups_written += 1
                     self._outbox.append(self._groups_written)
-            elif isinstance(effect, Send | Broadcast | ServeChain):
+            elif isinstance(effect, Send | Broadcast | ServeChain | Finalized | EpochEnding):
                 self._outbox.append(effect)
             else:
                 self._carry_out_here(effect)
@@ -287,14 +287,6 @@ class Node:
             application.validate(effect)
         elif isinstance(effect, BuildPayload):
             application.build(effect)
-        elif isinstance(effect, Finalized):
-            self.counters.finalized += 1
-            self.counters.one_round += effect.one_round
-            self._observer.finalized(self.index, effect)
-            application.finalize(effect)
-        elif isinstance(effect, EpochEnding):
-            self._observer.ending(self.index, effect)
-            application.end_epoch(effect)
         elif isinstance(effect, PeerMisbehaved):
             self._observer.misbehaved(self.index, effect)
         elif isinstance(effect, EvidenceFound):
@@ -327,6 +319,24 @@ class Node:
                 self._send(first.message, self.peers)
             elif isinstance(first, ServeChain):
                 self._send(self.store.serve(first.first, first.last), (first.peer,))
+            elif isinstance(first, Finalized):
+                self._finalize(first)
+            elif isinstance(first, EpochEnding):
+                self._end_epoch(first)
+
+    def _finalize(self, block: Finalized) -> None:
+        application = self._application
+        assert application is not None
+        self.counters.finalized += 1
+        self.counters.one_round += block.one_round
+        self._observer.finalized(self.index, block)
+        application.finalize(block)
+
+    def _end_epoch(self, ending: EpochEnding) -> None:
+        application = self._application
+        assert application is not None
+        self._observer.ending(self.index, ending)
+        application.end_epoch(ending)
 
     def _send(self, message: Message, destinations: Iterable[int]) -> None:
         self._observer.sent(self.index, message)

@@ -193,6 +193,15 @@ def test_a_laggard_walks_through_the_epochs_it_missed():
     assert all(len({block.header.epoch for block in piece.blocks}) == 1 for piece in pieces)
 
 
+def test_a_laggard_is_not_starved_by_those_who_claim_to_be_ahead_and_serve_nothing():
+    """Found by the simulator: two withholders at the lowest indices were asked in turns, and nobody else."""
+    net = EpochNet([equal(*range(7))]).start(*range(6))
+    net.run_to_epoch(4)
+    net.drop = lambda source, target, m: source in (0, 1) and isinstance(m, Chain)
+    net.nodes[6].boot()
+    net.run(lambda: net.nodes[6].engine.epoch >= 4, limit_us=8_000_000)
+
+
 def test_a_piece_of_the_chain_ends_with_its_epoch():
     net = EpochNet([equal(0, 1, 2, 3)]).start()
     net.run_to(8)
