@@ -1,7 +1,7 @@
 """`phalanx evidence`: who broke the rules, and proof of it (CONSENSUS.md section 17)."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -19,22 +19,10 @@ from node.cli.trust import write_file
 from node.client import ask
 from node.rpc.json_form import to_json
 
-NOTHING: Final = "no evidence against anybody"
-
 
 @click.group(epilog=example("phalanx evidence blame a.dossier b.dossier"))
 def evidence() -> None:
-    """Show, send and derive proof of who broke the rules."""
-
-
-@evidence.command("list", epilog=example("phalanx evidence list"))
-@rpc_option
-@json_option
-@pass_output
-def list_(output: Output, *, rpc: str | None) -> None:
-    """List the evidence that a node knows of."""
-    reports = ask(rpc_url(rpc), lambda client: client.evidence())
-    output.result(to_json(reports), table([_row(each) for each in reports]) or NOTHING)
+    """Derive proof of who broke the rules, and send it; `phalanx query evidence` shows what is known."""
 
 
 @evidence.command(epilog=example("phalanx evidence submit @0.evidence"))

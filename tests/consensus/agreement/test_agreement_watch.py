@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
+from agreement_epochs import EpochNet
 from agreement_loopback import CHAIN, fake_sign, fake_verify, make_config, make_genesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -386,3 +387,22 @@ def test_far_views_and_other_epochs_take_no_memory() -> None:
         bench.finalise(view)
     assert len(watch._seen) <= BEHIND + 16
     assert not bench.evidence
+
+
+def test_the_epoch_before_is_watched_too() -> None:
+    """Whoever signs against itself in an epoch that is over here answers for it, by index and key of then."""
+    net = EpochNet([[(node, 1, 0) for node in order] for order in ((0, 1, 2, 3), (3, 2, 1, 0))]).start()
+    net.run_to_epoch(2)
+    agreement = net.nodes[0].engine
+    view = agreement._past._highest
+    found = []
+    for block in (X, Y):
+        key = (int(Kind.NOTARIZE), block, ZERO_HASH)
+        sig = fake_sign(2)(sign_bytes(CHAIN, key[0], 1, view, block, ZERO_HASH))
+        vote = Vote(kind=key[0], epoch=1, view=view, block=block, aux=ZERO_HASH, signer=2, sig=sig)
+        effects = agreement.handle(Received(Peer(1), vote), net.instant())
+        found += [each.evidence for each in effects if isinstance(each, EvidenceFound)]
+    (evidence,) = found
+    assert (evidence.epoch, evidence.view, evidence.signer) == (1, view, 2)
+    twin = agreement.fork()
+    assert twin.state_digest() == agreement.state_digest()
