@@ -24,7 +24,9 @@ from consensus.relay.blocks import (
     candidate_weight,
     encode_payload,
 )
+from consensus.relay.epochs import epoch_of
 from consensus.relay.ledger import RECORD_LIMIT, AccountRecord, account_key
+from consensus.relay.slashing import choose_evidence
 from consensus.relay.views import StateView
 from node.executor import Executed, Executor
 from node.mempool import Mempool
@@ -55,7 +57,7 @@ class PayloadBuilder:
         evidence: Callable[[], Sequence[Evidence]],
         answer: Callable[[PayloadBuilt], None],
     ) -> None:
-        """`evidence`: what no final block carries yet, in the order in which it may be put into one."""
+        """`evidence`: what is known and not yet settled by a final block, in the order to include it in."""
         self._executor = executor
         self._mempool = mempool
         self._limits = limits
@@ -125,7 +127,15 @@ class PayloadBuilder:
             block=parent.hash,
             time_ms=parent.header.time_ms,
         )
-        evidence = list(self._evidence())[: limits.max_evidence]
+        evidence = choose_evidence(
+            view,
+            self._evidence(),
+            limits.max_evidence,
+            chain_id_hash=limits.chain_id_hash,
+            epoch=epoch_of(view.height + 1, view.parameters.epoch_blocks),
+            time_ms=view.time_ms,
+            verify=self._executor.signatures.verify,
+        )
         room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in evidence)
         weight = limits.max_weight - EVIDENCE_WEIGHT * len(evidence)
         candidates = list(self._includable(view, limits.max_candidates))

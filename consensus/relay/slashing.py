@@ -12,7 +12,7 @@ meets the validator: it is out of the next election at once, and here its stake 
 every unbonding entry with `last_epoch` not before the offence's: it is all still in the record).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -60,7 +60,7 @@ def judge_evidence(
 ) -> Conviction | str:
     """Whom `evidence` would convict in a block of this epoch and time on this state, or why nobody.
 
-    For the transition, and for a leader that chooses what to include.
+    Shared by the transition and by a leader that chooses what to include.
     """
     record = find_epoch_members(state, evidence.epoch)
     if record is None or not is_answerable(state, evidence.epoch, now=epoch, now_ms=time_ms):
@@ -78,6 +78,29 @@ def judge_evidence(
         if validators.leader(evidence.view) != evidence.signer:
             return "its signer did not lead that view"
     return Conviction(member.account, found)
+
+
+def choose_evidence(
+    state: Reads,
+    pieces: Iterable[Evidence],
+    limit: int,
+    *,
+    chain_id_hash: Hash,
+    epoch: Epoch,
+    time_ms: Milliseconds,
+    verify: Callable[[PublicKey, bytes, Signature], bool],
+) -> list[Evidence]:
+    """What a leader puts into a block on this state: at most `limit` pieces, and none that would be void."""
+    chosen: list[Evidence] = []
+    for each in pieces:
+        if len(chosen) >= limit:
+            break
+        verdict = judge_evidence(
+            state, each, chain_id_hash=chain_id_hash, epoch=epoch, time_ms=time_ms, verify=verify
+        )
+        if isinstance(verdict, Conviction):
+            chosen.append(each)
+    return chosen
 
 
 def apply_evidence(run: Run, evidence: Evidence) -> None:

@@ -29,7 +29,7 @@ from consensus.primitives.ids import ZERO_HASH, Epoch
 from consensus.relay.blocks import MAX_BLOCK_EVIDENCE, Payload, check_payload, encode_payload
 from consensus.relay.genesis import issuance
 from consensus.relay.receipts import Code
-from consensus.relay.slashing import DOUBLE_SIGNING, evidence_hash, judge_evidence
+from consensus.relay.slashing import DOUBLE_SIGNING, choose_evidence, evidence_hash, judge_evidence
 from consensus.relay.staking import OffenceRecord, Standing, offence_key
 from consensus.relay.transactions import BondMore, Unbond, Unjail, WithdrawUnbonded
 
@@ -234,6 +234,28 @@ def test_a_leader_can_tell_beforehand_what_will_convict() -> None:
     assert (verdict.account, verdict.offence) == (OPERATORS[0].public, Offence.DOUBLE_NOTARIZE)
     network.block(evidence=[piece])
     assert judged(piece) == "its signer is convicted for that epoch"
+
+
+def test_a_leader_chooses_what_convicts_in_its_parents_state_and_no_more_than_the_quota() -> None:
+    network = quick()
+
+    def chosen(limit: int) -> list[Evidence]:
+        return choose_evidence(
+            network.view,
+            [forged, *good],
+            limit,
+            chain_id_hash=network.hash,
+            epoch=network.epoch,
+            time_ms=network.view.time_ms,
+            verify=crypto.verify,
+        )
+
+    good = [evidence(network, index) for index in range(4)]
+    forged = replace(good[0], first=replace(good[0].first, sig=bytes(64)))
+    assert chosen(9) == good
+    assert chosen(2) == good[:2]
+    network.block(evidence=chosen(2))  # notarised, not final: the next leader builds on it all the same
+    assert chosen(2) == good[2:]
 
 
 def test_if_all_are_convicted_the_set_stays_and_the_chain_goes_on() -> None:
