@@ -3,5 +3,6 @@
 `engine` is the protocol and its docstring says it whole. A way to read on: `thresholds`, `validators` and
 `messages` for what things are; `certificates` and `tally` for when they count; `voting` and `proposing` for
 what a node says, `signing_rules` for what it may say; `certifying`, `judging` and `finality` for what
-follows; `pacemaker`, `pulling`, `recovery`, `restart` and `amnesia` for when things go wrong.
+follows; `epochs` for one engine after the other; `signed`, `watch`, `evidence` and `blame` for who broke the
+rules; `pacemaker`, `pulling`, `recovery`, `restart` and `amnesia` for when things go wrong.
 """
