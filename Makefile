@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types imports check bench modules clean
+.PHONY: help setup demo test test-all fuzz lint types imports check bench modules clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: setup  ## the default tests (under five minutes on two cores)
 
 test-all: setup  ## the default tests and the slow ones
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m ""
+
+fuzz: setup  ## coverage-guided fuzzing of all decoders, with atheris if it is there; FUZZ=-max_total_time=600
+	@$(BIN)/python tests/fuzz/coverage_guided.py $(FUZZ)
 
 lint: setup  ## style and format
 	@$(BIN)/ruff check .

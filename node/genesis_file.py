@@ -79,7 +79,10 @@ def read_genesis(path: Path) -> Genesis:
 
 
 def parse_genesis(raw: bytes, path: Path) -> Genesis:
-    """The checked genesis that JSON bytes say; `path` names them and anchors code paths."""
+    """The checked genesis that JSON bytes say; `path` names them and anchors code paths.
+
+    Raises GenesisFileError.
+    """
     try:
         table = json.loads(raw, object_pairs_hook=_no_repeats)
     except json.JSONDecodeError as error:
