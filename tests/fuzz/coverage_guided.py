@@ -1,8 +1,9 @@
 """Coverage-guided fuzzing of every decoder and wire type, with atheris: `make fuzz`.
 
-The hypothesis tests beside this run always; this runs as long as one lets it (`-max_total_time=600`, and what
-else libFuzzer takes), and looks for what blind mutation does not reach. The first bytes of an input choose the
-target. atheris is not among the pinned packages: it wants a compiler with libFuzzer, or a wheel for this Python.
+The hypothesis tests beside this run always; this runs as long as one lets it (`-max_total_time=600`, and
+what else libFuzzer takes) and finds what blind mutation does not reach. The first byte of an input chooses
+the target. atheris is not among the pinned packages: it wants a compiler with libFuzzer, or a wheel for this
+very Python.
 """
 
 import sys
