@@ -31,14 +31,16 @@ from node.state_sync.messages import Snapshot
 from node.store import FinalBlock, Store, StoredBlock, StoredReceipts
 from node.validator_set import genesis_validators
 
-ACCOUNTS = 300
+ACCOUNTS = 60
+ALIGNED_MS = 7_000_000  # a multiple of every snapshot period here: snapshots are at the same heights always
 
 
 class History:
     """A network's blocks, each as `Store.persist_blocking` takes it."""
 
     def __init__(self, accounts: int = ACCOUNTS) -> None:
-        genesis = replace(make_genesis(), time_ms=Milliseconds(time.time_ns() // 1_000_000 - 60_000))
+        now_ms = time.time_ns() // 1_000_000
+        genesis = replace(make_genesis(), time_ms=Milliseconds(now_ms - now_ms % ALIGNED_MS - ALIGNED_MS))
         extra = tuple(
             GenesisAccount(key=bytes([7]) + number.to_bytes(31, "big"), balance=1)
             for number in range(accounts)

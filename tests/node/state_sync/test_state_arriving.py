@@ -64,8 +64,8 @@ def test_the_history_has_what_makes_counts_interesting(history, source) -> None:
     assert list(roots.values()) == [2], "two instances with the same entries"
 
 
-@given(seed=st.integers(0, 1 << 30), budget=st.sampled_from([1, 300, 2_000, 20_000]))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1 << 30), budget=st.sampled_from([300, 1_000, 20_000]))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_interleaving_ends_in_the_store_of_a_node_that_executed_every_block(
     tmp_path_factory, history, source, seed, budget
 ) -> None:
