@@ -13,6 +13,7 @@ the leader table, never from a header's `proposer`. A TAIL block proves only its
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar, Final, NamedTuple
 
 from consensus.agreement.certificates import SignatureChecker, verify_certificate
@@ -298,16 +299,22 @@ def _set_of(
 ) -> ValidatorSet:
     """The set of a record. Raises PeerFault if it is none, or another one than what was committed to."""
     try:
-        validators = ValidatorSet(
-            record.validators,
-            chain_id_hash=parameters.chain,
-            epoch=epoch,
-            mode=Mode(record.mode),
-            window=record.window,
-            leader_seed=record.leader_seed,
-        )
+        validators = _derive(record, parameters.chain, epoch)
     except ValueError as error:
         raise PeerFault(f"no validator set: {error}") from None
     if committed is not None and validators.validators_hash != committed:
         raise PeerFault(f"the validator set of epoch {epoch} is not the one that its header names")
     return validators
+
+
+@lru_cache(maxsize=4)
+def _derive(record: ValidatorSetRecord, chain: Hash, epoch: Epoch) -> ValidatorSet:
+    """A hop meets each set twice, and at 200 validators its leader table costs more than a certificate."""
+    return ValidatorSet(
+        record.validators,
+        chain_id_hash=chain,
+        epoch=epoch,
+        mode=Mode(record.mode),
+        window=record.window,
+        leader_seed=record.leader_seed,
+    )
