@@ -78,6 +78,7 @@ class _Run:
     recovered: int = 0
     busy: set[int] = field(default_factory=set)  # nodes that are down, or not to be killed now
     rotated: bytes = b""
+    over: bool = False  # nobody is killed any more
 
     async def play(self) -> None:
         """All steps, spread over the epochs that leave each of them time to take effect."""
@@ -87,6 +88,7 @@ class _Run:
             await self.reach(Epoch(1 + turn * last // len(steps)))
             await self._step(what, index)
         await self.reach(Epoch(self.turnover.epochs + 1))
+        self.over = True
 
     async def _step(self, what: str, index: int) -> None:
         operator = self.operators[index]
@@ -120,10 +122,10 @@ class _Run:
                     continue
             await trio.sleep(POLL_S)
 
-    async def kill_for_ever(self) -> None:
-        """One kill after the other, each restarted while the next one falls."""
+    async def kill_meanwhile(self) -> None:
+        """One kill after the other, each restarted while the next one falls; returns when all are back."""
         async with trio.open_nursery() as nursery:
-            while True:
+            while not self.over:
                 await trio.sleep(self.random.uniform(*PAUSE_S))
                 up = [index for index, node in enumerate(self.cluster.nodes) if node.running]
                 victim = self.random.choice(up)
@@ -203,10 +205,8 @@ async def run(turnover: Turnover, seed: int | None, directory: Path | None = Non
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work.run)
             async with trio.open_nursery() as killing:
-                killing.start_soon(this.kill_for_ever)
+                killing.start_soon(this.kill_meanwhile)
                 await this.play()
-                killing.cancel_scope.cancel()
-            await _restart_all(this)
             work.stop()
             await work.drained.wait()
             nursery.cancel_scope.cancel()
@@ -221,7 +221,7 @@ async def run(turnover: Turnover, seed: int | None, directory: Path | None = Non
     return {
         "validators": turnover.validators,
         "seed": chosen,
-        "epochs": min(status.epoch for status in statuses) - 1,
+        "epochs": found.heights // turnover.epoch_blocks,
         "joins": sum(home.name in names for home in homes[turnover.validators :]),
         "leaves": sum(home.name not in names for home in homes[: turnover.leaves]),
         "reweighted": int(weighed in names and names[weighed].stake == STAKE + BONUS),
@@ -256,6 +256,7 @@ def broken_promises(report: dict[str, Any], turnover: Turnover) -> list[str]:
         "reweighted": 1,
         "rotated": 1,
         "voting": report["members"],
+        "recovered": report["kills"],
     }
     broken += [f"{name}: {report[name]} of {value}" for name, value in wanted.items() if report[name] < value]
     return broken
@@ -273,14 +274,6 @@ def _load(cluster: Cluster, genesis_hash: Hash) -> Load:
     accounts = [RelayAccount(plan.bench_key(index), genesis_hash) for index in range(LOAD_ACCOUNTS)]
     clients = [cluster.clients[index] for index in range(plan.validators)]
     return Load(clients, relay_transfers(accounts), batch=LOAD_BATCH, window=LOAD_WINDOW, pause_s=0.1)
-
-
-async def _restart_all(this: _Run) -> None:
-    """Whoever the last kill left down comes back."""
-    for node in this.cluster.nodes:
-        if not node.running:
-            node.start()
-    this.busy.clear()
 
 
 async def _level(this: _Run, height: int) -> None:
