@@ -23,12 +23,14 @@ from bench.cluster import LOG_FILE, NodeProcess, attach_cluster
 from bench.directory import NetworkDirectory, NodeHome, lay_out, load, new_plan_name
 from bench.plan import Plan
 from bench.ports import free_ports
+from consensus.agreement.messages import block_hash
+from consensus.light.client import DAY_MS, Checkpoint, LightParameters, verify_light_proof
+from consensus.light.proofs import LightProof, Question, ReceiptOf, TreeKey, decode_proven_answer
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import DecodeError, PeerFault
-from consensus.primitives.ids import Amount, Hash, Nonce
+from consensus.primitives.ids import Amount, Hash, Height, Nonce
 from consensus.relay.ledger import account_key
-from consensus.relay.proofs import decode_receipt_proof, verify_receipt_proof
-from consensus.relay.receipts import Code, receipt_id
+from consensus.relay.receipts import Code, decode_receipt, receipt_id
 from consensus.relay.transactions import (
     Action,
     DeployEnclave,
@@ -39,10 +41,10 @@ from consensus.relay.transactions import (
 )
 from enclaves.guests import assets
 from node.api import Stage
+from node.cli.trust import now_ms
 from node.client import RpcClient, RpcError, ask
 from node.genesis_file import read_genesis
-from node.proofs import check_state_bundle
-from node.validator_set import FIRST_EPOCH, genesis_validators
+from node.validator_set import genesis_start
 
 TIMEOUT_S = 60.0
 ENTRY = '(func (export "phalanx_call") (result i32) (i32.const 0))'
@@ -155,24 +157,10 @@ def test_a_transfer_is_shown_stage_by_stage_and_its_receipt_is_proved(network):
 
     shown = document(phalanx("query", "receipt", report["hash"], "--prove", "--json", network=network))
     assert shown["verified"] is True
-    genesis = read_genesis(network.root / "genesis.json")
-
-    def check(data: bytes) -> Hash:
-        receipt = verify_receipt_proof(
-            decode_receipt_proof(data),
-            chain_id_hash=genesis.hash,
-            epoch=FIRST_EPOCH,
-            validators=genesis_validators(genesis),
-        )
-        return receipt_id(receipt)
-
-    proof = bytes.fromhex(shown["proof"])
-    assert check(proof).hex() == report["hash"]
-    for position in range(0, len(proof), 7):
-        damaged = bytearray(proof)
-        damaged[position] ^= 1
-        with pytest.raises((PeerFault, DecodeError)):
-            check(bytes(damaged))
+    question = ReceiptOf(receipt=Hash(bytes.fromhex(report["hash"])))
+    value = shown_by(network, question, bytes.fromhex(shown["proof"]))
+    assert receipt_id(decode_receipt(value)).hex() == report["hash"]
+    refuses_damage(network, question, bytes.fromhex(shown["proof"]))
 
 
 def test_a_proof_of_state_is_good_and_no_bit_of_it_may_change(network):
@@ -180,15 +168,28 @@ def test_a_proof_of_state_is_good_and_no_bit_of_it_may_change(network):
     shown = document(phalanx("query", "state", "account/bob", "--prove", "--json", network=network))
     assert shown["verified"] is True
     assert shown["key"] == account_key(bob).hex()
-    genesis = read_genesis(network.root / "genesis.json")
-    validators = genesis_validators(genesis)
+    question = TreeKey(key=account_key(bob))
     proof = bytes.fromhex(shown["proof"])
-    assert check_state_bundle(proof, validators, genesis.hash).leaf.value.hex() == shown["value"]
-    for position in range(0, len(proof), 7):
-        damaged = bytearray(proof)
+    assert shown_by(network, question, proof).hex() == shown["value"]
+    refuses_damage(network, question, proof)
+
+
+def shown_by(network: NetworkDirectory, question: Question, answer: bytes) -> bytes | None:
+    """What a node's answer shows to who has the genesis file alone."""
+    genesis = read_genesis(network.root / "genesis.json")
+    begin = genesis_start(genesis)
+    bundle = LightProof(chain=genesis.hash, start=begin, hops=(), proven=decode_proven_answer(answer))
+    parameters = LightParameters(chain=genesis.hash, trusting_ms=DAY_MS, unbonding_ms=2 * DAY_MS)
+    checkpoint = Checkpoint(height=Height(0), hash=block_hash(begin.header))
+    return verify_light_proof(bundle, question, checkpoint, parameters, now_ms())[1]
+
+
+def refuses_damage(network: NetworkDirectory, question: Question, answer: bytes) -> None:
+    for position in range(0, len(answer), 7):
+        damaged = bytearray(answer)
         damaged[position] ^= 1
-        with pytest.raises(PeerFault):
-            check_state_bundle(bytes(damaged), validators, genesis.hash)
+        with pytest.raises((PeerFault, DecodeError)):
+            shown_by(network, question, bytes(damaged))
 
 
 def test_proofs_are_refused_under_another_genesis(network, tmp_path):
