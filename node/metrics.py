@@ -96,6 +96,7 @@ class _NodeCollector(Collector):
             "mempool_transactions": status.mempool,
             "syncing": status.syncing,
             "amnesic": status.amnesic,
+            "voting": status.validator_index is not None and not status.amnesic,
             "uptime_seconds": status.uptime_s,
         }
         for name, value in gauges.items():

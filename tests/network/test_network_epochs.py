@@ -13,7 +13,8 @@ from bench.chaos_epochs import Turnover, broken_promises, run
 from bench.cluster import Cluster, start_cluster
 from bench.directory import lay_out, new_plan_name
 from bench.operators import Operator, Sender
-from bench.plan import Plan
+from bench.plan import AGORA_CHAIN, Plan
+from bench.workload import AgoraAccount, agora_transfers
 from consensus.primitives.ids import Amount
 from consensus.relay.transactions import Transfer
 from node.genesis_file import read_genesis
@@ -23,7 +24,8 @@ TIMEOUT_S = 120.0
 
 def play(path: Path, scene: Callable[[Cluster], Awaitable[None]], **plan) -> None:
     """Run a scene against four validators with short epochs; in the end their chains are compared."""
-    chosen = Plan(network=new_plan_name(), validators=4, collator=False, bench_accounts=1, **plan)
+    settings = {"collator": False, "bench_accounts": 1, **plan}
+    chosen = Plan(network=new_plan_name(), validators=4, **settings)
 
     async def main() -> None:
         with trio.fail_after(TIMEOUT_S):
@@ -116,6 +118,28 @@ def test_after_losing_its_journal_a_validator_follows_and_votes_again_with_a_fre
         assert [await client.evidence() for client in cluster.clients] == [[], [], [], []]
 
     play(tmp_path, scene, idle_interval_ms=50, epoch_blocks=20, amnesia="next_epoch")
+
+
+@pytest.mark.slow
+def test_a_consumer_chain_is_enacted_in_every_epoch(tmp_path) -> None:
+    """Attestations bind their epoch: what is in flight over a boundary is attested anew; nothing is lost."""
+
+    async def scene(cluster: Cluster) -> None:
+        assert cluster.collator is not None
+        plan, collator = cluster.directory.plan, cluster.clients[cluster.collator]
+        source = agora_transfers([AgoraAccount(plan.bench_key(0), plan.agora_domain())])
+        began = await now(cluster, 0)
+        for head in range(1, 9):
+            answers = await collator.chain_submit(AGORA_CHAIN, [next(source)])
+            assert all(answer.accepted for answer in answers)
+            while (await cluster.clients[0].chain(AGORA_CHAIN)).head_height < head:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert await now(cluster, 0) >= began + 3
+        logs = [node.log_file.read_text() for node in cluster.nodes]
+        for trouble in ("candidate.lost", "candidate.invalid", "candidate.abstained", "peer.banned"):
+            assert not any(f'"{trouble}"' in log for log in logs)
+
+    play(tmp_path, scene, idle_interval_ms=50, epoch_blocks=6, collator=True)
 
 
 @pytest.mark.slow

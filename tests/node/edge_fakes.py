@@ -12,6 +12,7 @@ from consensus.primitives.errors import LocalFault, UserError
 from node.api import (
     AccountReport,
     BlockTrace,
+    EvidenceReport,
     NodeStatus,
     PeerStatus,
     Role,
@@ -19,6 +20,7 @@ from node.api import (
     SubmitResult,
     TracePage,
     TransactionReport,
+    ValidatorReport,
 )
 from node.config import Address, RpcConfig
 from node.rpc.server import RpcServer
@@ -41,6 +43,12 @@ def trace_of(height):
         received_ns=1_000_000, notarised_ns=2_000_000, finalized_ns=4_000_000, one_round=True,
         transactions=2, candidates=1, enclave_calls=1, messages=0, time_ms=5,
     )  # fmt: skip
+
+
+def evidence_of(signer, height):
+    return EvidenceReport(
+        epoch=2, view=5, signer=signer, offence="double_finalize", evidence=bytes([signer]), height=height
+    )
 
 
 class FakeNode:
@@ -94,6 +102,23 @@ class FakeNode:
         if account == b"\xfd" * 32:
             raise UserError("no state yet: the node is syncing; wait")
         return AccountReport(account=account, balance=1 << 100, nonce=7, pending_nonce=9, height=10)
+
+    def validators(self, epoch=None):
+        if epoch == 99:
+            raise UserError("this node knows no validators of epoch 99: it is not decided yet")
+        return [
+            ValidatorReport(
+                index=0, name=f"of {epoch}", consensus_key=b"\x01" * 32, identity_key=b"\x02" * 32, stake=7
+            )
+        ]
+
+    def evidence(self):
+        return [evidence_of(3, None), evidence_of(4, 17)]
+
+    def submit_evidence(self, evidence):
+        if evidence == b"nothing":
+            raise UserError("this is no evidence (not msgpack): give the bytes that `evidence` shows")
+        return evidence_of(evidence[0], None)
 
     def trace(self, after, limit):
         blocks = tuple(trace_of(height) for height in range(after + 1, after + 1 + limit))

@@ -216,6 +216,23 @@ async def _reach_soon(node, name: Hash):
     node.reach(name, Stage.FINAL)
 
 
+def test_sets_of_epochs_and_evidence_cross_the_wire_as_they_are():
+    node = FakeNode()
+
+    async def main():
+        async with serving(node) as url, RpcClient(url) as client:
+            assert [each.name for each in await client.validators()] == ["of None"]
+            assert await client.validators(3) == node.validators(3)
+            with pytest.raises(RpcError, match="no validators of epoch 99"):
+                await client.validators(99)
+            assert await client.evidence() == node.evidence()
+            assert (await client.submit_evidence(b"\x09")).signer == 9
+            with pytest.raises(RpcError, match="no evidence"):
+                await client.submit_evidence(b"nothing")
+
+    trio.run(main)
+
+
 def test_a_client_says_when_nobody_answers():
     async def run():
         with socket.socket() as taken:
