@@ -108,7 +108,12 @@ class FakeNode:
             raise UserError("this node knows no validators of epoch 99: it is not decided yet")
         return [
             ValidatorReport(
-                index=0, name=f"of {epoch}", consensus_key=b"\x01" * 32, identity_key=b"\x02" * 32, stake=7
+                index=0,
+                name=f"of {epoch}",
+                account=b"\x03" * 32,
+                consensus_key=b"\x01" * 32,
+                identity_key=b"\x02" * 32,
+                stake=7,
             )
         ]
 
