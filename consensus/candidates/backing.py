@@ -310,7 +310,8 @@ class Backing:
         if found is None or found.verdict is not None or event.verdict is None:
             return  # settled meanwhile, or a local fault: this machine abstains
         found.verdict = event.verdict
-        yield SignStatement(statement_of(found.header, found.name, event.verdict))
+        if self._own is not None:  # the set may have left this validator behind meanwhile
+            yield SignStatement(statement_of(found.header, found.name, event.verdict))
 
     def _on_signed(self, event: StatementSigned) -> Iterator[BackingEffect]:
         found = self._candidates.get(event.statement.candidate)

@@ -1,16 +1,16 @@
 """Candidates in flight while the validator set changes: attested anew, enacted by the new set."""
 
 import pytest
-from backing_world import Validators
+from backing_world import COLLATOR, Validators
 from candidate_fakes import Collator
 from relay_fakes import OPERATORS, USERS, VALIDATORS, Network, key, make_genesis
 from staking_world import bond, rotation
 
 from consensus.agreement.events import StatementSigned
 from consensus.agreement.statements import Verdict
-from consensus.candidates.backing_events import PeerConnected
+from consensus.candidates.backing_events import CandidateReceived, ExecuteCandidate, Executed, PeerConnected
 from consensus.candidates.lifecycle import Stage
-from consensus.candidates.receipts import statement_of
+from consensus.candidates.receipts import CandidateOffer, statement_of
 from consensus.relay.transactions import Unbond
 
 EPOCH_BLOCKS = 6
@@ -117,3 +117,19 @@ def test_a_signature_that_was_asked_for_in_the_epoch_before_is_not_sent_as_one_o
     world.run()
     (effect,) = world.machines[0].handle(PeerConnected(sender=3))
     assert effect.message.epoch == 2
+
+
+def test_who_leaves_the_set_while_it_executes_signs_nothing() -> None:
+    network = network_at(0)
+    network.block([network.raw(OPERATORS[0], Unbond(amount=1))])
+    while network.height < EPOCH_BLOCKS - 2:
+        network.block()
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    world = Validators(network)
+    offer = CandidateOffer(header=header, pov=collator.povs[header.hash])
+    effects = world.machines[0].handle(CandidateReceived(sender=COLLATOR, message=offer))
+    assert any(isinstance(each, ExecuteCandidate) for each in effects)
+    cross(network, world)
+    world.begin_epoch()
+    assert world.machines[0].handle(Executed(candidate=header.hash, verdict=Verdict.VALID)) == []
