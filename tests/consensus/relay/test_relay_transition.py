@@ -20,6 +20,7 @@ from relay_fakes import (
     send_to_instance,
     total_supply,
 )
+from staking_world import bond
 
 from consensus.primitives.errors import InvalidBlock, InvalidTransaction
 from consensus.primitives.guest import InstanceEndpoint, module_id
@@ -28,6 +29,7 @@ from consensus.relay.genesis import issuance
 from consensus.relay.parameters import ChainTerms, Entry
 from consensus.relay.receipts import Code
 from consensus.relay.transactions import (
+    BondMore,
     CallEnclave,
     CheckedTransaction,
     DeployEnclave,
@@ -35,6 +37,8 @@ from consensus.relay.transactions import (
     RegisterChain,
     TopUpChain,
     Transfer,
+    Unbond,
+    WithdrawUnbonded,
     check_transaction,
 )
 
@@ -240,7 +244,12 @@ def test_two_instances_with_equal_trees_are_pruned_apart() -> None:
     assert network.view.instance_state(OWN, b"x") == b"2"
 
 
+BONDS = [bond(Network(), user, f"bond {index}", 10**8) for index, user in enumerate(USERS[:3])]
 ACTIONS = st.one_of(
+    st.sampled_from(BONDS),
+    st.builds(BondMore, amount=st.sampled_from([1, 10**8, 10**9])),
+    st.builds(Unbond, amount=st.sampled_from([1, 10**8])),
+    st.just(WithdrawUnbonded()),
     st.builds(
         Transfer,
         to=st.sampled_from([user.public for user in USERS]),
