@@ -50,6 +50,7 @@ class Prover:
     async def proven(self, peer: PeerId, height: Height) -> Snapshot | None:
         """The snapshot of a height, final by what this node trusts; None if `peer` has no answer.
 
+        None too for a height that is not above what is trusted: the node may have got there meanwhile.
         Raises PeerFault if what it says is wrong, UserError if nothing that is trusted leads there.
         """
         if self._checkpoint is not None and self._trust.next_hop is None:
@@ -68,6 +69,8 @@ class Prover:
             if not isinstance(hops, HopsFound) or not hops.hops:
                 return None
             await trio.to_thread.run_sync(self._trust.take_hops, hops.hops)
+        if height <= self._trust.height:
+            return None
         await trio.to_thread.run_sync(self._trust.check, snapshot)
         return snapshot
 

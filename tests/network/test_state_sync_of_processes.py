@@ -1,6 +1,11 @@
-"""Real processes: a node fetches a state while its network runs, through a kill, and past a liar."""
+"""Real processes: a node fetches a state while its network runs, through a kill, and past a liar.
+
+The node is a validator that voted, was killed, and lost its store but not its journal; what it fetches is
+epochs ahead of the genesis that it is left with.
+"""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -14,16 +19,23 @@ from bench.cluster import LOG_FILE, PID_FILE, Cluster, NodeProcess, attach_clust
 from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
 from bench.plan import Plan
 from node.config import CONFIG_FILE
+from node.state_sync.arriving import STORE_DIRECTORY
 
 ODD_NODE = Path(__file__).parent / "odd_node.py"
 TIMEOUT_S = 150.0
 FAR = 250  # blocks: more than the 64 below which nobody fetches a state, with room for a slow machine
+EPOCH_BLOCKS = 40  # so that what is fetched is epochs ahead of what the node trusts
 
 
 def network(root: Path) -> NetworkDirectory:
-    """Four validators, the last of which shall fetch a state; snapshots every second."""
+    """Four validators, the last of which fetches a state when it is behind; snapshots every second."""
     plan = Plan(
-        network=new_plan_name(), validators=4, collator=False, idle_interval_ms=0, bench_accounts=2_000
+        network=new_plan_name(),
+        validators=4,
+        collator=False,
+        idle_interval_ms=0,
+        bench_accounts=2_000,
+        epoch_blocks=EPOCH_BLOCKS,
     )
     directory = lay_out(root / "net", plan)
     for home in directory.validators:
@@ -59,12 +71,18 @@ def events(home: NodeHome, name: str) -> list[dict]:
 
 @asynccontextmanager
 async def running(directory: NetworkDirectory, kinds: Sequence[str]) -> AsyncIterator[Cluster]:
-    """The first validators, of these kinds, once they are far ahead of the last one."""
-    children = [start(home, kind) for home, kind in zip(directory.validators, kinds, strict=False)]
+    """The first validators, of these kinds, far ahead of the last one, which has lost all but its journal."""
+    children = [
+        start(home, kind) for home, kind in zip(directory.validators, (*kinds, "honest"), strict=True)
+    ]
     try:
         with trio.fail_after(TIMEOUT_S):
             async with attach_cluster(directory) as cluster:
                 await reach(cluster, 0, FAR)
+                last = children.pop()
+                last.kill()
+                last.wait()
+                shutil.rmtree(directory.validators[3].directory / "data" / STORE_DIRECTORY)
                 yield cluster
     finally:
         for child in children:
@@ -83,7 +101,7 @@ async def reach(cluster: Cluster, index: int, height: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_fresh_validator_fetches_a_state_and_votes(tmp_path) -> None:
+def test_a_validator_that_lost_its_store_fetches_a_state_and_votes(tmp_path) -> None:
     directory = network(tmp_path)
     home = directory.validators[3]
 

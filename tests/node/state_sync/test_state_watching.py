@@ -140,6 +140,20 @@ def test_a_forged_proof_bans_its_sender(history, tmp_path) -> None:
     assert PEER in world.banned
 
 
+def test_nobody_is_blamed_when_the_node_has_passed_the_snapshot_meanwhile(history, tmp_path) -> None:
+    world = World(history, tmp_path, "state")
+
+    def overtake(answer):
+        if isinstance(answer, Offer):  # blocks come in between what a peer offers and what it proves
+            world.own.persist_blocking(history.blocks[world.own.height() :])
+            world.watch._height = lambda: Height(0)
+        return answer
+
+    world.spoil = overtake
+    assert world.outcome() is None
+    assert not world.banned
+
+
 def test_what_is_no_message_is_refused(history, tmp_path) -> None:
     world = World(history, tmp_path, "auto")
     for frame in (b"", b"\x91\x63", b"\x92\x01\x01", bytes(40)):
