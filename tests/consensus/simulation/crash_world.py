@@ -6,7 +6,7 @@ left, the journal is about to be rewritten or has been. A run that is not touche
 with a kill at point k is the same run up to there, so going through all k goes through all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -23,7 +23,11 @@ BLOCKS_AFTER_KILL: Final = 2  # that everybody must finalise beyond the highest 
 
 
 class Killed(Exception):
-    """The process is gone: nothing that would have followed happens."""
+    """The process of `node` is gone: nothing that would have followed happens."""
+
+    def __init__(self, node: int) -> None:
+        super().__init__(node)
+        self.node = node
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,29 @@ class PowerSwitch:
     def passes(self, what: str, label: str) -> None:
         """The node is here. Raises Killed if it is not to go on."""
         self.points.append(Point(what, label))
-        if self._at == len(self.points) - 1:
-            raise Killed
+        if self._dies_here(self.points[-1]):
+            raise Killed(self.node)
+
+    def _dies_here(self, point: Point) -> bool:
+        return self._at == len(self.points) - 1
+
+
+class LooseSwitch(PowerSwitch):
+    """Kills its node again and again: often where a label names one of `rules`, now and then elsewhere."""
+
+    def __init__(self, node: int, random: Random, rules: Collection[str], *, deaths: int) -> None:
+        super().__init__(node, None)
+        self.killed_at: list[Point] = []
+        self._random = random
+        self._rules = rules
+        self._deaths = deaths
+
+    def _dies_here(self, point: Point) -> bool:
+        inside = any(kind in self._rules for kind in point.label.split())
+        if len(self.killed_at) >= self._deaths or self._random.randrange(1_000) >= (250 if inside else 4):
+            return False
+        self.killed_at.append(point)
+        return True
 
 
 def label_of(record: object) -> str:
@@ -81,12 +106,13 @@ def wire(node: Node, switch: PowerSwitch) -> None:
     journal.append, journal.rewrite = watched_append, watched_rewrite
 
 
-def node_class_with(switch: PowerSwitch) -> type[Node]:
-    """Nodes of which one is wired to the switch."""
+def node_class_with(switches: Mapping[int, PowerSwitch]) -> type[Node]:
+    """Nodes of which some are wired to a switch each."""
 
     class Switched(Node):
         def __init__(self, **arguments) -> None:
-            if arguments["index"] == switch.node:
+            switch = switches.get(arguments["index"])
+            if switch is not None:
                 carry = arguments["carry"]
 
                 def watched_carry(destination: int, message: object) -> None:
@@ -97,43 +123,50 @@ def node_class_with(switch: PowerSwitch) -> type[Node]:
 
                 arguments["carry"] = watched_carry
             super().__init__(**arguments)
-            if self.index == switch.node:
+            if switch is not None:
                 wire(self, switch)
 
     return Switched
 
 
 class CrashWorld(World):
-    """A world in which the switched node comes back `away_us` after its kill.
+    """A world in which switched nodes come back `away_us` after each of their deaths.
 
     `keeps` says what the disk makes of groups that were written and not synced: none of them, or all.
     """
 
     def __init__(
-        self, scenario: Scenario, switch: PowerSwitch, *, away_us: int, keeps: bool, loss: Loss = Loss.NOTHING
+        self,
+        scenario: Scenario,
+        switches: Sequence[PowerSwitch],
+        *,
+        away_us: Callable[[], int],
+        keeps: bool,
+        loss: Loss = Loss.NOTHING,
     ) -> None:
-        super().__init__(scenario, node_class=node_class_with(switch))
-        self._switch = switch
+        super().__init__(scenario, node_class=node_class_with({each.node: each for each in switches}))
+        self.deaths = 0
         self._away_us = away_us
         self._loss = loss
-        self.nodes[switch.node].journal._random = _Keeps(self.nodes[switch.node].journal._random, keeps)
+        for each in switches:
+            journal = self.nodes[each.node].journal
+            journal._random = _Keeps(journal._random, keeps)
         step = self.scheduler.step
-        self.killed = False
 
         def guarded_step() -> bool:
             try:
                 return step()
-            except Killed:
-                self._die()
+            except Killed as killed:
+                self._die(killed.node)
                 return True
 
         self.scheduler.step = guarded_step
 
-    def _die(self) -> None:
-        self.killed = True
-        node = self._switch.node
+    def _die(self, node: int) -> None:
+        self.deaths += 1
         self.kill(node, self._loss)
-        self.scheduler.after(self._away_us, lambda: self.start(node))
+        self.scheduler.after(self._away_us(), lambda: self.start(node))
+        self._calm_us = max(self._calm_us, self.scheduler.now_us)
         # whatever was reached before: from here on everybody must get on, the killed one included
         highest = max(self.nodes[each].final_height for each in self._must)
         self._target = max(self._target, highest + BLOCKS_AFTER_KILL)
@@ -181,8 +214,9 @@ def play(
 ) -> tuple[Report, list[Point]]:
     """Run `scenario` with `node` killed at point `at` (None: never): what it showed, the points passed."""
     switch = PowerSwitch(node, at)
-    away_us = 3 * scenario.network.bound_us
-    world = CrashWorld(scenario, switch, away_us=away_us, keeps=keeps, loss=loss)
+    world = CrashWorld(
+        scenario, [switch], away_us=lambda: 3 * scenario.network.bound_us, keeps=keeps, loss=loss
+    )
     report = world.run()
-    assert world.killed == (at is not None)
+    assert world.deaths == (at is not None)
     return report, switch.points
