@@ -179,6 +179,9 @@ class Transport:
         for peer in list(self._connections):
             if not self._authorised(peer):
                 self.disconnect(peer, "no longer authorised")
+        known = self._addresses.keys() | self._connections.keys()
+        for peer in [peer for peer in self._counters.keys() - known if not self._authorised(peer)]:
+            del self._counters[peer]  # who comes and goes over the years adds up
         for peer in self._nudges.keys() - self._addresses.keys():
             self._nudges[peer].set()  # its dial loop looks again, and ends
         self._dial_all()

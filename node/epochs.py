@@ -19,12 +19,13 @@ from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.ids import Epoch, Hash, PublicKey, ValidatorIndex
 from consensus.relay.epochs import EpochSetRecord, current_set, epoch_members, find_epoch_members
-from consensus.relay.staking import Standing, ValidatorRecord, identity_key_key
+from consensus.relay.staking import Standing, identity_key_key
 from consensus.relay.views import StateView
 from net.identity import PeerId
 from node.config import Address, NetworkConfig, parse_address
 from node.keys import NodeKeys, StoredKey
 
+WAITING: Final = 64  # without a seat, in order of stake, who may follow all the same
 EVERYWHERE: Final = ("0.0.0.0", "::")  # where one listens, and nobody can dial
 
 
@@ -117,16 +118,15 @@ class Epochs:
     # --- peers
 
     def is_welcome(self, peer: PeerId) -> bool:
-        """Whether a peer may connect: configured, of this set or one beside it, or with stake to be elected.
+        """Whether a peer may connect: configured, of this set or one beside it, or next in line for a seat.
 
-        Whoever has bonded may follow before it is elected, or it could not vote when it is.
+        Who is in line may follow before it is elected, or it could not vote when it is; so may who is jailed.
         """
         if peer in self._network.identities or peer in self.current.names:
             return True
         if any(peer == PeerId(each.identity_key) for record in self._beside() for each in record.members):
             return True
-        record = self._validator(peer)
-        return record is not None and record.standing != Standing.TOMBSTONED and record.bonded > 0
+        return self._is_in_line(peer)
 
     def addresses(self) -> dict[PeerId, Address]:
         """Whom to be connected with, and where: members of this set and the next, and configured peers."""
@@ -156,10 +156,16 @@ class Epochs:
         coming = find_epoch_members(self._state(), Epoch(self.current.epoch + 1))
         return [each for each in (self._before, coming) if each is not None]
 
-    def _validator(self, peer: PeerId) -> ValidatorRecord | None:
+    def _is_in_line(self, peer: PeerId) -> bool:
         state = self._state()
         account = state.read(identity_key_key(PublicKey(peer)))
-        return None if account is None else state.validator(PublicKey(account))
+        record = None if account is None else state.validator(PublicKey(account))
+        if record is None or record.bonded == 0:
+            return False
+        if record.standing != Standing.ACTIVE:
+            return record.standing == Standing.JAILED
+        line = state.roster()[: max(0, state.parameters.max_validators + WAITING)]
+        return any(each.account == record.account for each in line)
 
     def _term(self, epoch: Epoch, state: StateView) -> Term:
         members = epoch_members(state, epoch)

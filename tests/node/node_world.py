@@ -326,11 +326,10 @@ class Core:
 class World:
     """The four; `nodes[index]` is None while that one is down."""
 
-    def __init__(
-        self, path: Path, *, alive: Sequence[int] = (0, 1, 2, 3), epoch_blocks: int = 10_000
-    ) -> None:
+    def __init__(self, path: Path, *, alive: Sequence[int] = (0, 1, 2, 3), **parameters: int) -> None:
+        """`parameters` are those of the genesis."""
         self.path = path
-        self.genesis: Genesis = make_genesis(idle_interval_ms=IDLE_MS, epoch_blocks=epoch_blocks, stake=100)
+        self.genesis: Genesis = make_genesis(idle_interval_ms=IDLE_MS, stake=100, **parameters)
         self.identities = [PeerId(each.identity_key) for each in self.genesis.validators]
         self.fresh_keys: dict[int, list[StoredKey]] = {}  # of a node, beside the key of the genesis
         self.hash = self.genesis.hash

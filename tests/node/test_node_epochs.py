@@ -7,7 +7,7 @@ from relay_fakes import USERS, VALIDATORS
 from consensus.agreement.events import Peer
 from consensus.primitives.ids import Amount, Hash
 from consensus.relay.staking import possession_bytes
-from consensus.relay.transactions import Bond, Unbond
+from consensus.relay.transactions import Bond, BondMore, Unbond
 from net.identity import PeerId
 from node.config import Address, NetworkConfig, PeerConfig
 from node.epochs import Epochs
@@ -100,6 +100,25 @@ def test_stake_opens_the_door_and_the_set_says_whom_to_dial(tmp_path) -> None:
             assert len(old) == 5  # what it signed then still convicts it
             assert len(epochs.current.validators) == 4
             assert epochs.validators(epochs.current.epoch + 1) is None
+
+    trio.run(run)
+
+
+def test_the_line_at_the_door_is_bounded_and_stake_decides_who_stands_in_it(tmp_path, monkeypatch) -> None:
+    world = World(tmp_path, epoch_blocks=6, max_validators=4)
+    newcomer = PeerId(stored_key("new identity", "identity").header.public)
+    world.identities.append(newcomer)
+
+    async def run() -> None:
+        async with world.running(60.0):
+            epochs = world.node(0).epochs
+            await final(world, bond(world))  # no more stake than who has a seat, and later than they
+            assert newcomer not in epochs.current.names
+            assert epochs.is_welcome(newcomer)
+            monkeypatch.setattr("node.epochs.WAITING", 0)
+            assert not epochs.is_welcome(newcomer)
+            await final(world, world.raw(NEWCOMER, BondMore(amount=Amount(1))))
+            assert epochs.is_welcome(newcomer)  # first in line for a seat
 
     trio.run(run)
 
