@@ -42,7 +42,7 @@ from node.state_sync.messages import (
 from node.state_sync.proving import Prover
 from node.state_sync.trust import Trust
 
-ANSWERS: Final = 64  # received and not yet looked at; beyond, peers are not read
+ANSWERS: Final = 16  # received and not yet looked at; beyond, peers are not read
 LOOK_S: Final = 0.25
 ASK_OFFERS_S: Final = 2.0
 NO_SOURCE_S: Final = 6.0  # without a peer that serves the height, until another one is chosen
@@ -159,13 +159,18 @@ class Session:
     # --- choosing
 
     async def _choose(self) -> None:
-        """Settle on a snapshot that is proven to be final."""
+        """Settle on a snapshot that is proven to be final; on the one under way if it is offered again."""
         while True:
             for peer in self._transport.connected():
                 self._send(peer, GetOffer())
             with trio.move_on_after(ASK_OFFERS_S):
                 while not self._heard_all():
                     self._note_offer(*await self._answers.receive())
+            under_way = self._arriving.target
+            if under_way is not None and any(
+                under_way.header.height in offer.snapshots for offer in self._offers.values()
+            ):
+                return
             for peer, height in self._candidates():
                 try:
                     snapshot = await self._prover.proven(peer, height)
