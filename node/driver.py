@@ -253,8 +253,7 @@ class Driver:
             if isinstance(effect, Broadcast):
                 together.append(effect.message)
                 continue
-            if isinstance(effect, Finalized):  # noted now: its certificate may hold an own vote of this turn
-                self._trace.finalized(effect.block_hash, one_round=effect.one_round)
+            if isinstance(effect, Finalized):  # told only here: it may rest on an own vote of this very turn
                 final.append(effect)
                 continue
             self._broadcast(together)
@@ -273,6 +272,7 @@ class Driver:
 
     def _finalize(self, final: list[Finalized]) -> None:
         for each in final:
+            self._trace.finalized(each.block_hash, one_round=each.one_round)
             self._final_chain.finalized(each)
         final.clear()
 
