@@ -6,6 +6,7 @@ Decoding checks shape alone: sizes, widths, canonical form. Whether a signature,
 
 import enum
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, ClassVar, Final
 
 from consensus.agreement.validators import MAX_VALIDATORS
@@ -98,8 +99,9 @@ class Header:
     flags: U8  # FLAG_BOUNDARY, FLAG_TAIL
 
 
+@lru_cache(maxsize=256)
 def block_hash(header: Header) -> Hash:
-    """The id of a block."""
+    """The id of a block; of recent ones remembered, because every rule names its block again."""
     return hash_tagged(b"TALLY/block/1", encode(header))
 
 

@@ -5,7 +5,7 @@ Nothing is verified here: who wants to hold a signature against its signer check
 
 from collections.abc import Iterator
 
-from consensus.agreement.certificates import signers_of
+from consensus.agreement.certificates import members
 from consensus.agreement.messages import (
     AmnesiaReply,
     Certificate,
@@ -33,9 +33,10 @@ _VOTES = frozenset((Kind.NOTARIZE, Kind.SKIP, Kind.NFALL, Kind.SFALL, Kind.FINAL
 def signed_in(message: Message, epoch: Epoch, validators: ValidatorSet) -> Iterator[Signed]:
     """The signatures in a message as far as they are of `epoch`. Raises PeerFault where a group is malformed,
     after what stands before it."""
+    if isinstance(message, Vote):  # most are
+        yield from _in_vote(message, epoch, validators)
+        return
     match message:
-        case Vote():
-            yield from _in_vote(message, epoch, validators)
         case Proposal():
             header = message.header
             if header.epoch == epoch and header.view >= 1:
@@ -96,10 +97,11 @@ def _in_parts(
     fault: LeaderFault | None,
     validators: ValidatorSet,
 ) -> Iterator[Signed]:
+    count = len(validators)
     for group in groups:
         key = (group.kind, group.block, group.aux)
         if well_formed(key):
-            for signer, sig in signers_of(group, len(validators)).items():
+            for signer, sig in zip(members(group.bitmap, count), group.sigs, strict=False):
                 yield view, signer, key, sig
     for each in leader_sigs:
         yield _proposed(view, each.block, each.sig, validators)

@@ -14,7 +14,18 @@ from typing import Final
 
 from consensus.agreement.certificates import SignatureChecker
 from consensus.agreement.evidence import Evidence, SignedStatement, evidence_from, offence
-from consensus.agreement.messages import Certificate, Justification, Message
+from consensus.agreement.messages import (
+    AmnesiaProbe,
+    Certificate,
+    GetBlock,
+    GetCertificate,
+    GetChain,
+    Justification,
+    Message,
+    NotFound,
+    Status,
+    Vote,
+)
 from consensus.agreement.signed import Key, Signed, in_justification, signed_in
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.errors import PeerFault
@@ -25,6 +36,10 @@ BEHIND: Final = (
 )
 MAX_CERTIFICATES: Final = 8  # of one view that are remembered whole, to pass over their copies
 MAX_STATEMENTS: Final = 12  # of one signer in one view: an honest one makes at most 6
+
+
+SILENT: Final = frozenset((Status, GetCertificate, GetBlock, GetChain, NotFound, AmnesiaProbe))
+"""Messages that carry no signature of a vote."""
 
 
 class Watch:
@@ -53,6 +68,10 @@ class Watch:
 
     def message(self, message: Message, final: View, highest: View) -> list[Evidence]:
         """Look through a message; views BEHIND `final` and above `highest` are passed over."""
+        if type(message) in SILENT:
+            return []
+        if isinstance(message, Vote) and (message.view <= final - BEHIND or message.view > highest):
+            return []
         if not isinstance(message, Certificate):
             return self._look(signed_in(message, self._epoch, self._validators), final, highest)
         known = self._known.get(message.view, frozenset())
@@ -82,7 +101,13 @@ class Watch:
 
     def _one(self, found: list[Evidence], view: View, signer: int, key: Key, sig: Signature) -> None:
         """Hold one signature against the others of its signer. Raises PeerFault if it is a forged one."""
-        held = self._seen.setdefault(view, {}).setdefault(signer, {})
+        signers = self._seen.get(view)
+        if signers is None:
+            signers = self._seen[view] = {}
+        held = signers.get(signer)
+        if held is None:
+            signers[signer] = {key: sig}
+            return
         if held.get(key) == sig or signer in self._accused.get(view, ()):
             return
         if key in held:  # one of the two is forged, or both are good and either will do
