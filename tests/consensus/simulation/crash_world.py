@@ -14,6 +14,7 @@ from typing import Final
 from consensus.agreement.journal_records import SignedRecord
 from consensus.agreement.messages import Kind
 from consensus.agreement.thresholds import Mode
+from consensus.simulation.disk import Journal
 from consensus.simulation.epoch_scenario import draw_epochs
 from consensus.simulation.node import Node
 from consensus.simulation.scenario import Loss, Scenario, draw
@@ -149,8 +150,7 @@ class CrashWorld(World):
         self._away_us = away_us
         self._loss = loss
         for each in switches:
-            journal = self.nodes[each.node].journal
-            journal._random = _Keeps(journal._random, keeps)
+            decide_what_survives(self.nodes[each.node].journal, keeps)
         step = self.scheduler.step
 
         def guarded_step() -> bool:
@@ -173,22 +173,31 @@ class CrashWorld(World):
         self._waiting = {each for each in self._must if self.nodes[each].final_height < self._target}
 
 
-class _Keeps:
-    """The disk's randomness, but for what a crash leaves of groups that were not synced."""
+class _Decided:
+    """The disk's randomness at a crash: all or nothing of what was written and not synced survives."""
 
-    def __init__(self, random: Random, keeps: bool) -> None:
-        self._random = random
+    def __init__(self, keeps: bool) -> None:
         self._keeps = keeps
 
     def randint(self, low: int, high: int) -> int:
-        """A sync's duration, or (from 0) how many unsynced groups survive."""
-        if low == 0:
-            return high if self._keeps else 0
-        return self._random.randint(low, high)
+        """How many groups survive."""
+        return high if self._keeps else low
 
-    def randrange(self, *bounds: int) -> int:
-        """As Random."""
-        return self._random.randrange(*bounds)
+    def randrange(self, count: int) -> int:
+        """Whether the next one is torn, which is the same as absent."""
+        return count - 1
+
+
+def decide_what_survives(journal: Journal, keeps: bool) -> None:
+    """Have each crash of a journal keep all unsynced groups, or none; all else stays as it was drawn."""
+    drawn, crash = journal._random, journal.crash
+
+    def decided(*, lose_file: bool) -> None:
+        journal._random = _Decided(keeps)
+        crash(lose_file=lose_file)
+        journal._random = drawn
+
+    journal.crash = decided
 
 
 def scenario_of(
