@@ -46,6 +46,7 @@ ANSWERS: Final = 16  # received and not yet looked at; beyond, peers are not rea
 LOOK_S: Final = 0.25
 ASK_OFFERS_S: Final = 2.0
 NO_SOURCE_S: Final = 6.0  # without a peer that serves the height, until another one is chosen
+STALLED_S: Final = 60.0  # without a piece from those who say that they serve it
 TELL_S: Final = 2.0
 
 
@@ -90,6 +91,7 @@ class Session:
         self._offers: dict[PeerId, Offer] = {}
         self._put, self._answers = trio.open_memory_channel[tuple[PeerId, Answer]](ANSWERS)
         self._fetching: Fetching | None = None
+        self._stalled: set[Height] = set()  # heights that are offered, and not served
         self._pieces = 0
         self._bytes = 0
         self._prover = Prover(trust, checkpoint, self._send)
@@ -166,10 +168,8 @@ class Session:
             with trio.move_on_after(ASK_OFFERS_S):
                 while not self._heard_all():
                     self._note_offer(*await self._answers.receive())
-            under_way = self._arriving.target
-            if under_way is not None and any(
-                under_way.header.height in offer.snapshots for offer in self._offers.values()
-            ):
+            target = self._arriving.target
+            if target is not None and target.header.height in self._offered():
                 return
             for peer, height in self._candidates():
                 try:
@@ -195,9 +195,14 @@ class Session:
             and all(peer in self._offers for peer in connected)
         )
 
+    def _offered(self) -> Counter[Height]:
+        """Heights that peers serve, and how many of them."""
+        heights = (height for offer in self._offers.values() for height in offer.snapshots)
+        return Counter(height for height in heights if height not in self._stalled)
+
     def _candidates(self) -> list[tuple[PeerId, Height]]:
         """Heights worth having, those that most peers serve first, then the newest; with whom to ask."""
-        served = Counter(height for offer in self._offers.values() for height in offer.snapshots)
+        served = self._offered()
         known = self._trust.height if self._checkpoint is None else self._checkpoint.height
         heights = sorted((height for height in served if height > known), reverse=True)
         heights.sort(key=lambda height: min(served[height], 2), reverse=True)
@@ -218,12 +223,17 @@ class Session:
         for peer, offer in self._offers.items():
             if height in offer.snapshots:
                 fetching.serves(peer)
-        last_source = ask_offers = tell = trio.current_time()
+        last_source = last_piece = ask_offers = tell = trio.current_time()
+        pieces = self._pieces
         while not self._arriving.whole:
             now = trio.current_time()
             if fetching.peers:
                 last_source = now
-            elif now - last_source > NO_SOURCE_S:
+            if self._pieces > pieces:
+                pieces, last_piece = self._pieces, now
+            if now - last_source > NO_SOURCE_S or now - last_piece > STALLED_S:
+                if now - last_piece > STALLED_S:
+                    self._stalled.add(height)
                 self._log.warning("state_sync.source_lost", height=height, outstanding=fetching.outstanding)
                 return False
             if now >= ask_offers:

@@ -19,9 +19,10 @@ from consensus.primitives.errors import PeerFault, UserError
 from consensus.primitives.ids import Hash, Height
 from net.lanes import Lane
 from net.transport import Transport
+from node.state_sync import session as session_module
 from node.state_sync import trust as trust_module
 from node.state_sync.arriving import Arriving
-from node.state_sync.messages import PieceFound, PieceGone, Request, decode_sync_message
+from node.state_sync.messages import GetPiece, PieceFound, PieceGone, Request, decode_sync_message
 from node.state_sync.server import SyncServer
 from node.state_sync.session import Links, Session
 from node.state_sync.trust import Trust, start_at, trust_of
@@ -76,6 +77,7 @@ class Peer:
         self._kind = kind
         self.server.answer = self._odd  # type: ignore[method-assign]
         self.asked = 0
+        self.unanswered: set[Height] = set()
 
     def _odd(self, request):
         answer = self._answer(request)
@@ -93,7 +95,8 @@ class Peer:
         message = decode_sync_message(frame)
         assert lane is Lane.BULK
         assert isinstance(message, Request)
-        self.server.offer(peer, message)
+        if not (isinstance(message, GetPiece) and message.height in self.unanswered):
+            self.server.offer(peer, message)
 
     async def run(self, *, task_status=trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
@@ -149,6 +152,17 @@ def test_a_state_is_fetched_past_a_liar_and_one_that_forgot(history, source, tmp
             store.persist_blocking(history.blocks[height : height + 1])
         assert content(arriving.store, "nodes") == content(executed, "nodes")
         executed.close()
+
+
+def test_a_height_that_is_offered_and_not_served_is_given_up(history, source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(session_module, "STALLED_S", 0.5)
+    older, newest = source.offering.newest()
+    peer = Peer(history, source, 1)
+    peer.unanswered = {newest}
+    with closing(opened(history, tmp_path)) as arriving:
+        fetched, banned = trio.run(fetch, history, arriving, fresh_trust(history, tmp_path), [peer])
+    assert fetched.height == older
+    assert not banned
 
 
 def test_a_checkpoint_of_the_operator_leads_to_a_state(history, source, tmp_path) -> None:
