@@ -52,7 +52,8 @@ from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, Signature, 
 
 MAX_EARLY: Final = 64  # messages of the next epoch that are kept of one peer; the newest
 MAX_EARLY_BYTES: Final = 4 * 1024 * 1024  # the same, encoded; one block and its votes fit
-MAX_EARLY_PEERS: Final = 512  # of whom any are kept: two full sets
+MAX_EARLY_STRANGERS_BYTES: Final = 8 * MAX_EARLY_BYTES  # the same, of all who have no place in this epoch
+MAX_EARLY_PEERS: Final = 512  # of whom any are kept: two full sets; members of this epoch always are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class Agreement:
         "_amnesia",
         "_chain_id_hash",
         "_early",
+        "_early_sizes",
         "_ending",
         "_engine",
         "_inner",
@@ -143,6 +145,7 @@ class Agreement:
         self._links: dict[Peer, _Link] = {}
         self._nonce: Hash | None = None  # of this process; None before Start
         self._early: dict[Peer, tuple[Message, ...]] = {}  # messages of the next epoch
+        self._early_sizes: dict[Peer, tuple[int, ...]] = {}  # of each, encoded, in bytes
         # A lost journal stays lost until a key is there that could have signed what it held.
         self._lost = restored.records is None and setup.gate is None
         records = restored.records or ()
@@ -212,6 +215,7 @@ class Agreement:
         twin._past = None if self._past is None else self._past.copy()
         twin._links = {peer: replace(link) for peer, link in self._links.items()}
         twin._early = dict(self._early)
+        twin._early_sizes = dict(self._early_sizes)
         return twin
 
     def state_digest(self) -> Hash:
@@ -277,6 +281,7 @@ class Agreement:
         if self._nonce is not None:
             effects += self._turn(Start(self._nonce_of(setup.epoch, self._nonce)), now)
         early, self._early = self._early, {}
+        self._early_sizes = {}
         for peer, messages in sorted(early.items()):
             for message in messages:
                 effects += self._turn(Received(peer, message), now)
@@ -290,14 +295,23 @@ class Agreement:
         """Keep a message of the next epoch, the newest of each peer; True if it is not for this one."""
         if epoch_of(message) != self.epoch + 1 or isinstance(message, Status):
             return False
-        if peer not in self._early and len(self._early) >= MAX_EARLY_PEERS:
+        stranger = peer not in self._inner
+        if stranger and peer not in self._early and len(self._early) >= MAX_EARLY_PEERS:
             return True
         kept = (*self._early.get(peer, ()), message)[-MAX_EARLY:]
-        sizes = [len(encode_message(each)) for each in kept]
+        sizes = (*self._early_sizes.get(peer, ()), len(encode_message(message)))[-MAX_EARLY:]
         while sum(sizes) > MAX_EARLY_BYTES:
             kept, sizes = kept[1:], sizes[1:]
-        self._early[peer] = kept
+        if stranger and sum(sizes) > MAX_EARLY_STRANGERS_BYTES - self._strangers_bytes(peer):
+            return True
+        self._early[peer], self._early_sizes[peer] = kept, sizes
         return True
+
+    def _strangers_bytes(self, but: Peer) -> int:
+        """What is kept of all who have no place in this epoch, but for one."""
+        return sum(
+            sum(sizes) for peer, sizes in self._early_sizes.items() if peer not in self._inner and peer != but
+        )
 
     def _note(self, event: Event) -> None:
         match event:
@@ -307,8 +321,9 @@ class Agreement:
                 self._links.setdefault(peer, _Link()).up = True
             case PeerDown(peer) if peer in self._inner:
                 self._links.setdefault(peer, _Link()).up = False
-            case PeerDown(peer):
-                self._links.pop(peer, None)  # strangers come and go, each under a number of its own
+            case PeerDown(peer):  # strangers come and go, each under a number of its own
+                for table in (self._links, self._early, self._early_sizes):
+                    table.pop(peer, None)
             case RoundTrip(peer, rtt_us) if peer in self._links:
                 self._links[peer].rtt_us = rtt_us
 
