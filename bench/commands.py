@@ -90,6 +90,13 @@ def demo(output: Output, directory: Path) -> None:
     show_default=True,
     help="How long a leader with nothing to say may wait.",
 )
+@click.option(
+    "--epoch-blocks",
+    type=click.IntRange(2, 1_000_000),
+    default=10_000,
+    show_default=True,
+    help="Blocks until the validators are elected anew.",
+)
 @json_option
 @pass_output
 def devnet(
@@ -100,12 +107,13 @@ def devnet(
     keep: bool,
     busy: bool,
     idle_ms: int,
+    epoch_blocks: int,
 ) -> None:
     """Run a network on this machine: validators, a consumer chain with its collator, an enclave."""
     from bench import devnet as network
 
     async def work() -> dict[str, Any]:
-        plan = network.new_plan(validators, idle_ms)
+        plan = network.new_plan(validators, idle_ms, epoch_blocks)
         return await network.run(directory, plan, keep=keep, seconds=seconds, busy=busy, tell=output.progress)
 
     report = _report(output, work)

@@ -87,9 +87,14 @@ def welcome(directory: NetworkDirectory, root: Path) -> str:
     return "\n".join(lines)
 
 
-def new_plan(validators: int, idle_interval_ms: int) -> Plan:
+def new_plan(validators: int, idle_interval_ms: int, epoch_blocks: int = 10_000) -> Plan:
     """The plan of a new devnet."""
-    return Plan(network=new_plan_name(), validators=validators, idle_interval_ms=idle_interval_ms)
+    return Plan(
+        network=new_plan_name(),
+        validators=validators,
+        idle_interval_ms=idle_interval_ms,
+        epoch_blocks=epoch_blocks,
+    )
 
 
 async def _until_signal(received: list[signal.Signals], stopped: trio.Event) -> None:
