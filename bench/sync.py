@@ -28,7 +28,7 @@ from consensus.primitives.errors import LocalFault
 from node.api import NodeStatus, Role
 from node.client import RpcClient, RpcError, RpcUnreachable
 from node.config import CONFIG_FILE, Address
-from node.config_writer import Settings
+from node.config_writer import PeerEntry, Settings, add_peers
 from node.genesis_file import read_genesis
 from node.setup import GENESIS_FILE, init_node, join_network, read_descriptor
 
@@ -68,7 +68,7 @@ async def run(distance: Distance, tell: Callable[[str], None]) -> dict[str, Any]
     )
     with tempfile.TemporaryDirectory(prefix="phalanx-sync-") as scratch:
         network = lay_out(Path(scratch), plan)
-        observers = [_add_observer(network, mode) for mode in ("blocks", "state")]
+        observers = _add_observers(network)
         tell(f"making {distance.blocks} blocks of history …")
         began = time.monotonic()
         await trio.to_thread.run_sync(
@@ -205,32 +205,36 @@ async def _loaded(cluster: Cluster) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-def _add_observer(network: NetworkDirectory, mode: str) -> NodeHome:
-    """One more node, which the validators let in, and which catches up in its own way."""
-    (port,) = free_ports(1)
-    home = NodeHome(name=f"by-{mode}", directory=network.root / f"by-{mode}", peer_port=0, rpc_port=port)
-    settings = Settings(
-        name=home.name,
-        role=Role.FULL,
-        listen=None,
-        rpc_listen=Address("127.0.0.1", port),
-        log_format="json",
-    )
-    descriptor = init_node(home.directory, settings, passphrase=None)
+def _add_observers(network: NetworkDirectory) -> list[NodeHome]:
+    """Two more nodes, which the validators let in: one catches up by blocks, one by state."""
     genesis = read_genesis(network.root / GENESIS_FILE)
     members = [read_descriptor(each.directory) for each in network.validators]
-    join_network(home.directory, genesis, members)
-    _configure(home, 'mode = "auto"', f'mode = "{mode}"')
+    homes, entries = [], []
+    for mode in ("blocks", "state"):
+        (port,) = free_ports(1)
+        home = NodeHome(name=f"by-{mode}", directory=network.root / f"by-{mode}", peer_port=0, rpc_port=port)
+        settings = Settings(
+            name=home.name,
+            role=Role.FULL,
+            listen=None,
+            rpc_listen=Address("127.0.0.1", port),
+            log_format="json",
+        )
+        descriptor = init_node(home.directory, settings, passphrase=None)
+        join_network(home.directory, genesis, members)
+        _configure(home, 'mode = "auto"', f'mode = "{mode}"')
+        homes.append(home)
+        entries.append(PeerEntry(name=home.name, identity=descriptor.identity, address=None))
     for each in network.validators:
-        join_network(each.directory, genesis, [descriptor])
-        _configure(each, "snapshot_seconds = 60", f"snapshot_seconds = {SNAPSHOT_S}", once=False)
-    return home
+        add_peers(each.directory / CONFIG_FILE, entries)
+        _configure(each, "snapshot_seconds = 60", f"snapshot_seconds = {SNAPSHOT_S}")
+    return homes
 
 
-def _configure(home: NodeHome, old: str, new: str, *, once: bool = True) -> None:
+def _configure(home: NodeHome, old: str, new: str) -> None:
     path = home.directory / CONFIG_FILE
     text = path.read_text()
-    if once and old not in text:
+    if old not in text:
         raise RuntimeError(f"{path} has no line {old!r}")
     path.write_text(text.replace(old, new))
 
