@@ -265,7 +265,7 @@ class Core:
             limits=limits,
             idle_interval_us=IDLE_MS * 1_000,
             includable=lambda view, limit: (),
-            evidence=tuple,
+            evidence=lambda: world.accusations,
             answer=self.driver.post,
         )
         self.turn.listeners.append(lambda term: self.links.places.update({term.epoch: term.own}))
@@ -337,7 +337,8 @@ class World:
         self.nodes: list[Core | None] = [None] * len(VALIDATORS)
         self.alive = alive
         self.blamed: list[tuple[int, int, str]] = []
-        self.evidence: list[Evidence] = []
+        self.evidence: list[Evidence] = []  # that engines found
+        self.accusations: list[Evidence] = []  # that every leader has to include, good or bad
         self.nonces = [0] * len(USERS + OPERATORS)
         self._nursery: trio.Nursery
 
