@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from consensus.agreement.engine import Engine
-from consensus.agreement.evidence import offence
 from consensus.agreement.events import BuildPayload, Instant
+from consensus.agreement.evidence import offence
 from consensus.agreement.journal_records import JournalRecord, encode_record
-from consensus.agreement.messages import CertificateType, Kind
+from consensus.agreement.messages import Kind
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Hash
 from tests.proof.certified import Certified
 from tests.proof.moves import Moves, Show, State
-from tests.proof.scope import MUCH_LATER, NF_TIMER, NOW, SKIP_MARK, SKIP_TIMER, Outcome, Scope, Signed
+from tests.proof.scope import NF_TIMER, NOW, SKIP_MARK, SKIP_TIMER, Outcome, Scope, Signed
 
 VIEW = 1
 FAR_US = 1 << 60
@@ -238,8 +238,8 @@ class Memory:
         if goal not in reached:
             told = [show.what for number, show in enumerate(self._inputs) if shown >> number & 1]
             self.found.violations.append(
-                f"validator {self.index} signed {sorted(signed)} after {sorted(before)}, which the search has "
-                f"not; it was shown {told}"
+                f"validator {self.index} signed {sorted(signed)} after {sorted(before)}, "
+                f"which the search has not; it was shown {told}"
             )
 
     def _facts(self, shown: int, own: State) -> int:

@@ -7,13 +7,15 @@ views, the leader's fault, proposals, certificates of the view itself, first vot
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from consensus.agreement.engine import Engine
 from consensus.agreement.events import BuildPayload, Instant
 from consensus.agreement.messages import Certificate, CertificateType, Kind, Message
 from consensus.agreement.thresholds import Mode
 from tests.proof.scope import MUCH_LATER, NF_TIMER, SKIP_MARK, SKIP_TIMER, Outcome, Scope, Signed
+
+CHECKED: Final = 20
 
 State = frozenset[Signed]
 
@@ -44,17 +46,50 @@ class Moves:
         self.index = index
         self.steps = 0  # turns of the engine
         self._allowed = earlier
+        self._shared: dict[tuple[object, ...], set[tuple[int, State | None]]] = {}
+        self._uses = 0
         self._others = [other for other in scope.honest if other != index]
         self._cross: dict[int, list[tuple[Show, ...]]] = {}
 
     def after(self, signed: State, view: int) -> list[Move]:
-        """The moves by which something of `view` is signed next, each with the least that it needs."""
+        """The moves by which something of `view` is signed next, each with the least that it needs.
+
+        In mode STRICT states that differ only in *what* was signed in other views, not in whether a first
+        vote or anything was, have equal moves: a view is told of others by certificates and by `cur_view`.
+        They share one exploration; at every `CHECKED`-th use the shared result is compared with one's own.
+        """
+        if self.scope.mode is Mode.OFF:
+            return self._explore(signed, view)
+        key = self._kind_of(signed, view)
+        shared = self._shared.get(key)
+        if shared is None:
+            moves = self._explore(signed, view)
+            self._shared[key] = {(m.needs, None if m.state is None else m.state - signed) for m in moves}
+            return moves
+        self._uses += 1
+        if self._uses % CHECKED == 0:
+            own = {
+                (m.needs, None if m.state is None else m.state - signed) for m in self._explore(signed, view)
+            }
+            if own != shared:
+                raise AssertionError(f"{sorted(signed)} does not move in view {view} as those like it do")
+        return [Move(needs, None if new is None else signed | new) for needs, new in shared]
+
+    def _kind_of(self, signed: State, view: int) -> tuple[object, ...]:
+        """What decides the moves in a view: the votes there, and of each other view how far one is."""
+        firsts = {each.view for each in signed if each.kind in (Kind.NOTARIZE, Kind.SKIP)}
+        votes = {each.view for each in signed if each.kind != Kind.PROPOSE}
+        others = tuple(
+            (other in firsts, other in votes) for other in range(1, self.scope.views + 1) if other != view
+        )
+        return view, frozenset(each for each in signed if each.view == view), others
+
+    def _explore(self, signed: State, view: int) -> list[Move]:
         found: dict[State | None, list[int]] = {}
         engine, outcome = self.scope.boot(self.index, self.scope.journal_of(self.index, signed))
         if outcome.signed:
             self._keep(found, signed | set(outcome.signed), 0)
-        stars = self._stars(signed, view)
-        for star in stars:
+        for star in self._stars(signed, view):
             levels = list(self._levels(view, star))
             self._grow(found, signed, engine, outcome.building, 0, levels)
         return [Move(needs, state) for state, masks in found.items() for needs in masks]
@@ -147,7 +182,7 @@ class Moves:
 
     def _earlier(self, view: int) -> list[tuple[Show, ...]]:
         """Certificates of earlier views: of each view none, one, or two of which one is a SkipCert; that of
-        a block with or without its body."""
+        a block without its body, or before it: where one is, the block was proposed."""
         known = self._cross.get(view)
         if known is not None:
             return known
@@ -159,11 +194,11 @@ class Moves:
             for block in self.scope.in_view[earlier]:
                 certified = self._certificate(plain, earlier, block)
                 final = self._certificate(CertificateType.FINAL, earlier, block)
-                body = self.proposal(block)
-                some += [(certified,), (body, certified), (body, certified, skip), (body, final)]
+                body = self.proposal(block)._replace(fact=0)
+                some += [(certified,), (certified, body), (certified, skip, body), (final, body)]
                 if self.scope.mode is Mode.STRICT:
                     fast = self._certificate(CertificateType.FAST_FINAL, earlier, block)
-                    some.append((body, fast))
+                    some.append((fast, body))
             if self._allowed is not None:
                 some = [each for each in some if not self._needs(each) & ~self._allowed]
             chains = [(*chain, *each) for chain in chains for each in some]

@@ -1,4 +1,4 @@
-"""Suite: Twins. Two correct engines with one key, on different sides of a partition, are a Byzantine validator.
+"""Suite: Twins. Two correct engines with one key, on two sides of a partition, are a Byzantine validator.
 
 A schedule gives every one of the first views a leader and a partition of all instances in two. What is about
 one of these views reaches only the sender's side of it; everything else waits until the network heals. Then
