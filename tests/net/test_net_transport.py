@@ -78,9 +78,12 @@ def test_a_full_mesh_comes_up_and_a_broadcast_reaches_everybody() -> None:
                 for m in range(5):
                     if m != n:
                         await node.until_up(m)
-            assert nodes[3].transport.broadcast((Lane.CONSENSUS, b"to all")) == 4
+            records = [each.records_sent for each in nodes[3].transport.statistics().peers.values()]
+            assert nodes[3].transport.broadcast((Lane.CONSENSUS, b"to all"), (Lane.BLOCKS, b"at once")) == 4
+            after = [each.records_sent for each in nodes[3].transport.statistics().peers.values()]
+            assert [each - before for each, before in zip(after, records, strict=True)] == [1] * 4
             for n in (0, 1, 2, 4):
-                await nodes[n].until(lambda n=n: nodes[n].received() == [b"to all"])
+                await nodes[n].until(lambda n=n: nodes[n].received() == [b"to all", b"at once"])
             inbound = {n: nodes[2].transport.statistics().peers[IDS[n]].inbound for n in (0, 1, 3, 4)}
             assert inbound == {0: True, 1: True, 3: False, 4: False}, "the smaller identity dials"
             assert all(s.connections == 1 for s in nodes[2].transport.statistics().peers.values())
