@@ -73,8 +73,8 @@ class Epochs:
         self._lost_keys = lost_keys
         self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
         self._state: Callable[[], StateView] = lambda: state
-        self._before: EpochSetRecord | None = None
         self.current: Term = self._term(epoch_after(start), state)
+        self._before = find_epoch_members(state, Epoch(self.current.epoch - 1))
 
     def follow(self, state: Callable[[], StateView]) -> None:
         """Where the newest final executed state is, from here on."""
@@ -86,7 +86,8 @@ class Epochs:
 
     def enter(self, term: Term) -> None:
         """From here on `term` is the present."""
-        self._before, self.current = self.current.members, term
+        self._before = self.current.members
+        self.current = term
 
     def setup(self, term: Term, start: Header, number: Callable[[PeerId], Peer]) -> EpochSetup:
         """What agreement is told about it; `start` is the boundary header (or genesis) it builds on."""

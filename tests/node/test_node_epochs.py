@@ -91,6 +91,7 @@ def test_stake_opens_the_door_and_the_set_says_whom_to_dial(tmp_path) -> None:
             assert epochs.is_welcome(
                 newcomer
             )  # still one of the set before: it may be asked for the end of it
+            assert epochs_of(world, 0).is_welcome(newcomer)  # also if this node has just started
             left = epochs.current.epoch
             while epochs.current.epoch == left:  # noqa: ASYNC110
                 await trio.sleep(0.005)
