@@ -8,7 +8,7 @@ period. The header above the snapshot's block carries the root of the state, and
 import time
 from collections.abc import Sequence
 
-from consensus.agreement.messages import FLAG_BOUNDARY, genesis_header, payload_root
+from consensus.agreement.messages import FLAG_BOUNDARY, payload_root
 from consensus.light.client import (
     Checkpoint,
     LightParameters,
@@ -25,7 +25,7 @@ from consensus.primitives.ids import Epoch, Height, Milliseconds
 from consensus.relay.genesis import Genesis
 from node.state_sync.messages import Snapshot
 from node.store import Store
-from node.validator_set import FIRST_EPOCH, genesis_validators
+from node.validator_set import FIRST_EPOCH, genesis_start
 
 
 class Trust:
@@ -117,15 +117,13 @@ def trust_of(genesis: Genesis, store: Store, checkpoint: Checkpoint | None) -> T
 
 
 def _of_genesis(genesis: Genesis) -> TrustedState:
-    validators = genesis_validators(genesis)
-    header = genesis_header(
-        chain_id_hash=genesis.hash,
-        epoch=FIRST_EPOCH,
-        time_ms=genesis.time_ms,
-        validators_hash=validators.validators_hash,
-    )
+    start = genesis_start(genesis)
     return TrustedState(
-        chain=genesis.hash, header=header, epoch=FIRST_EPOCH, validators=validators.record, finality=None
+        chain=genesis.hash,
+        header=start.header,
+        epoch=FIRST_EPOCH,
+        validators=start.validators,
+        finality=None,
     )
 
 
@@ -139,7 +137,7 @@ def _of_store(genesis: Genesis, store: Store) -> TrustedState:
     before = None if epoch == FIRST_EPOCH else store.boundary(epoch - 1)
     if before is None and epoch != FIRST_EPOCH:
         raise LocalFault(f"{store.path} has lost the end of epoch {epoch - 1}")
-    validators = genesis_validators(genesis).record if before is None else before.validators
+    validators = genesis_start(genesis).validators if before is None else before.validators
     return TrustedState(
         chain=genesis.hash,
         header=header,
@@ -163,14 +161,14 @@ def _known_hops(store: Store, epoch: Epoch) -> list[EpochHop]:
 
 def start_at(genesis: Genesis, store: Store, height: Height) -> Start | None:
     """The header at `height` with the set of its epoch, for who was told to trust it; None if it is gone."""
+    first = genesis_start(genesis)
     if height == 0:
-        trusted = _of_genesis(genesis)
-        return Start(header=trusted.header, validators=trusted.validators)
+        return first
     held = store.block(height)
     if held is None:
         return None
     if held.header.epoch == FIRST_EPOCH:
-        return Start(header=held.header, validators=genesis_validators(genesis).record)
+        return Start(header=held.header, validators=first.validators)
     before = store.boundary(held.header.epoch - 1)
     return None if before is None else Start(header=held.header, validators=before.validators)
 
