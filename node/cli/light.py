@@ -81,7 +81,7 @@ def sync(
     begun = kept if trust.trusted is None else None  # a block given now comes before what was kept
     state, hops = ask(rpc_url(rpc), lambda client: _follow(client, known, begun))
     write_state(path, state)
-    agreed = [_cross_check(url, state, known, path) for url in witnesses]
+    agreed = [_cross_check(url, state, known, path, begun) for url in witnesses]
     rows = [
         ("height", state.height),
         ("hash", state.hash.hex()),
@@ -125,8 +125,12 @@ async def _follow(client: RpcClient, trust: Trust, kept: TrustedState | None) ->
         raise UserError(f"what {client.url} says is wrong ({error}); {LIAR}") from None
 
 
-def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path) -> str:
-    """Ask a witness for the block that is trusted. Raises UserError if it has another one that is final."""
+def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path, begun: TrustedState | None) -> str:
+    """Ask a witness for the block that is trusted. Raises UserError if it has another one that is final.
+
+    A witness that shows a block which is not final here may be on a fork of an earlier epoch: it is
+    followed from where the sync began, and believed a liar only if it can not be.
+    """
     try:
         head = ask(url, lambda client: client.light_head(state.height))
     except RpcError as error:
@@ -144,7 +148,15 @@ def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path) -> str
             f" side write `phalanx evidence dossier {state.height}` and give both to `phalanx evidence blame`"
         ) from None
     except PeerFault as error:
-        return f"{url} shows another block {state.height}, which is not final ({error}); {LIAR}"
+        try:
+            other, _ = ask(url, lambda client: _follow(client, trust, begun))
+        except UserError:
+            return f"{url} shows another block {state.height}, which is not final ({error}); {LIAR}"
+        raise UserError(
+            f"{url} proves another history from the same trusted block, up to block {other.height}: more than"
+            " a third of the stake is guilty, believe neither. To name them, compare the `light_hops` of"
+            " both: of the first epoch whose ends differ have each side write a `phalanx evidence dossier`"
+        ) from None
     raise UserError(f"{url} shows another block {state.height}; it can not be held against the trusted one")
 
 
