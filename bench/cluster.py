@@ -180,14 +180,14 @@ class Cluster:
                 await trio.sleep(POLL_S)
         raise self._fault(index, f"did not get {what} within {timeout_s:g} s")
 
-    async def wait_ready(self, *, height: int = 1) -> None:
+    async def wait_ready(self, *, height: int = 1, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until every running node has a final block of at least `height`."""
         for index, node in enumerate(self.nodes):
             if node.running:
                 await self.wait_for(
                     index,
                     lambda status: status.final_height >= Height(height),
-                    timeout_s=START_TIMEOUT_S,
+                    timeout_s=timeout_s,
                     what=f"height {height} final",
                 )
 
@@ -204,11 +204,15 @@ class Cluster:
 
 @asynccontextmanager
 async def start_cluster(
-    directory: NetworkDirectory, *, only: Container[int] | None = None
+    directory: NetworkDirectory,
+    *,
+    only: Container[int] | None = None,
+    start_timeout_s: float = START_TIMEOUT_S,
 ) -> AsyncIterator[Cluster]:
     """Start every node of a network; stop them, by SIGTERM and then SIGKILL, when the block ends.
 
-    `only`: the nodes, by index, to start now; the others are the caller's to start.
+    `only`: the nodes, by index, to start now; the others are the caller's to start. `start_timeout_s`: until
+    all have a final block; a large genesis takes its time to read.
     """
     nodes = [NodeProcess(home) for home in directory.nodes]
     async with _clients(directory) as clients:
@@ -217,7 +221,7 @@ async def start_cluster(
             for index, node in enumerate(nodes):
                 if only is None or index in only:
                     node.start()
-            await cluster.wait_ready()
+            await cluster.wait_ready(timeout_s=start_timeout_s)
             yield cluster
         finally:
             with trio.CancelScope(shield=True):

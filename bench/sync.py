@@ -77,8 +77,11 @@ async def run(distance: Distance, tell: Callable[[str], None]) -> dict[str, Any]
             )
         )
         made_s = time.monotonic() - began
-        async with start_cluster(network) as cluster, _loaded(cluster):
-            await cluster.wait_ready(height=distance.blocks + 2 * distance.validators)
+        async with (
+            start_cluster(network, start_timeout_s=TIMEOUT_S) as cluster,
+            _loaded(cluster),
+        ):
+            await cluster.wait_ready(height=distance.blocks + 2 * distance.validators, timeout_s=TIMEOUT_S)
             tell("measuring the chain's growth …")
             before = await _height(cluster)
             await trio.sleep(GROWTH_S)
