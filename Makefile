@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all fuzz lint types imports check bench modules clean
+.PHONY: help setup demo test test-all prove prove-quick fuzz lint types imports check bench modules clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,12 @@ test-all: setup  ## the default tests and the slow ones
 
 fuzz: setup  ## coverage-guided fuzzing of all decoders, with atheris if it is there; FUZZ=-max_total_time=600
 	@$(BIN)/python tests/fuzz/coverage_guided.py $(FUZZ)
+
+prove: setup  ## the machine proof: exhaustive search, Twins, differential, mutants; one table (docs/proof.md)
+	@$(BIN)/python -m tests.proof
+
+prove-quick: setup  ## the machine proof in the reduced form that CI runs
+	@$(BIN)/python -m tests.proof --quick
 
 lint: setup  ## style and format
 	@$(BIN)/ruff check .
