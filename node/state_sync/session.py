@@ -12,6 +12,7 @@ When nobody serves the height any more, another one is chosen and what was fetch
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 import trio
@@ -162,11 +163,13 @@ class Session:
 
     async def _choose(self) -> None:
         """Settle on a snapshot that is proven to be final; on the one under way if it is offered again."""
-        while True:
+        for turn in count():
             for peer in self._transport.connected():
                 self._send(peer, GetOffer())
             with trio.move_on_after(ASK_OFFERS_S):
-                while not self._heard_all():
+                while (
+                    turn > 0 or not self._heard_all()
+                ):  # at first whoever is there will do; then news is awaited
                     self._note_offer(*await self._answers.receive())
             target = self._arriving.target
             if target is not None and target.header.height in self._offered():

@@ -165,6 +165,27 @@ def test_a_height_that_is_offered_and_not_served_is_given_up(history, source, tm
     assert not banned
 
 
+def test_a_fetch_waits_until_somebody_offers_a_state(history, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(session_module, "ASK_OFFERS_S", 0.2)
+    young = history.store(tmp_path / "young", snapshot_ms=PERIOD_MS)
+    young.persist_blocking(history.blocks[:2])
+
+    async def grow_up() -> None:
+        await trio.sleep(0.5)
+        young.persist_blocking(history.blocks[2:])
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(grow_up)
+            trust = fresh_trust(history, tmp_path)
+            return await fetch(history, arriving, trust, [Peer(history, young, 1)])
+
+    with closing(opened(history, tmp_path)) as arriving:
+        fetched, _ = trio.run(main)
+        assert fetched.height == young.offering.newest()[-1]
+    young.close()
+
+
 def test_a_checkpoint_of_the_operator_leads_to_a_state(history, source, tmp_path) -> None:
     final = history.blocks[4]
     checkpoint = Checkpoint(height=final.height, hash=final.hash)
