@@ -9,8 +9,9 @@ Kept: views from BEHIND below the final one up to those that are tracked; of one
 MAX_STATEMENTS. One piece of evidence for each signer and view: the first pair that met.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from consensus.agreement.certificates import SignatureChecker
 from consensus.agreement.evidence import Evidence, SignedStatement, evidence_from, offence
@@ -38,6 +39,7 @@ MAX_CERTIFICATES: Final = 8  # of one view that are remembered whole, to pass ov
 MAX_STATEMENTS: Final = 12  # of one signer in one view: an honest one makes at most 6
 
 
+NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
 SILENT: Final = frozenset((Status, GetCertificate, GetBlock, GetChain, NotFound, AmnesiaProbe))
 """Messages that carry no signature of a vote."""
 
@@ -45,25 +47,22 @@ SILENT: Final = frozenset((Status, GetCertificate, GetBlock, GetChain, NotFound,
 class Watch:
     """What validators of one epoch have signed in recent views, as far as this node has seen it."""
 
-    __slots__ = ("_accused", "_check", "_epoch", "_known", "_seen", "_validators")
+    __slots__ = ("_accused", "_check", "_epoch", "_known", "_owned", "_seen", "_validators")
 
     def __init__(self, validators: ValidatorSet, epoch: Epoch, check: SignatureChecker) -> None:
         self._validators = validators
         self._epoch = epoch
         self._check = check
         self._seen: dict[View, dict[int, dict[Key, Signature]]] = {}
-        self._accused: dict[View, set[int]] = {}
+        self._owned: set[View] = set()  # views of `_seen` that no copy shares
+        self._accused: dict[View, frozenset[int]] = {}
         self._known: dict[View, frozenset[Certificate]] = {}  # looked through already
 
     def copy(self) -> "Watch":
         """An independent copy."""
         twin = Watch(self._validators, self._epoch, self._check)
-        twin._seen = {
-            view: {signer: dict(held) for signer, held in signers.items()}
-            for view, signers in self._seen.items()
-        }
-        twin._accused = {view: set(signers) for view, signers in self._accused.items()}
-        twin._known = dict(self._known)
+        twin._seen, twin._accused, twin._known = dict(self._seen), dict(self._accused), dict(self._known)
+        self._owned = set()  # both share every view from now on, until one of them adds to it
         return twin
 
     def message(self, message: Message, final: View, highest: View) -> list[Evidence]:
@@ -101,15 +100,10 @@ class Watch:
 
     def _one(self, found: list[Evidence], view: View, signer: int, key: Key, sig: Signature) -> None:
         """Hold one signature against the others of its signer. Raises PeerFault if it is a forged one."""
-        signers = self._seen.get(view)
-        if signers is None:
-            signers = self._seen[view] = {}
-        held = signers.get(signer)
-        if held is None:
-            signers[signer] = {key: sig}
-            return
+        held = self._seen.get(view, NOTHING).get(signer, NOTHING)
         if held.get(key) == sig or signer in self._accused.get(view, ()):
             return
+        held = self._own(view).setdefault(signer, {})
         if key in held:  # one of the two is forged, or both are good and either will do
             self._verify(view, signer, key, sig)
             held[key] = sig
@@ -124,10 +118,18 @@ class Watch:
                 del held[other]
             elif against:
                 found.append(self._evidence(view, signer, (other, held[other]), (key, sig)))
-                self._accused.setdefault(view, set()).add(signer)
+                self._accused[view] = self._accused.get(view, frozenset()) | {signer}
                 return
         if len(held) < MAX_STATEMENTS:
             held[key] = sig
+
+    def _own(self, view: View) -> dict[int, dict[Key, Signature]]:
+        """What is held of a view, to be added to."""
+        signers = self._seen.get(view, {})
+        if view not in self._owned:
+            signers = self._seen[view] = {signer: dict(held) for signer, held in signers.items()}
+            self._owned.add(view)
+        return signers
 
     def _verify(self, view: View, signer: int, key: Key, sig: Signature) -> None:
         if not self._is_signed(view, signer, key, sig):
@@ -149,6 +151,7 @@ class Watch:
         for table in (self._seen, self._accused, self._known):
             for view in [view for view in table if view <= lowest]:
                 del table[view]
+        self._owned = {view for view in self._owned if view > lowest}
 
 
 class RetiredWatch:

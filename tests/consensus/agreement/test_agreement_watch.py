@@ -406,3 +406,20 @@ def test_the_epoch_before_is_watched_too() -> None:
     assert (evidence.epoch, evidence.view, evidence.signer) == (1, view, 2)
     twin = agreement.fork()
     assert twin.state_digest() == agreement.state_digest()
+
+
+def test_a_fork_of_an_engine_watches_for_itself() -> None:
+    """What one has seen since convicts nobody in the other, whichever of them is the copy."""
+    for pair in PAIRS:
+        bench = Bench()
+        bench.give(as_vote(OTHER, pair[1]))
+        twins = [bench.engine, bench.engine.fork()]
+        found = []
+        for engine, key in zip(twins, pair, strict=True):
+            effects = engine.handle(Received(Peer(GUILTY), as_vote(GUILTY, key)), NOW)
+            found += [each for each in effects if isinstance(each, EvidenceFound)]
+        assert GUILTY not in {each.evidence.signer for each in found}
+        again = twins[1].fork()
+        for engine in (twins[1], again):
+            effects = engine.handle(Received(Peer(GUILTY), as_vote(GUILTY, pair[0])), NOW)
+            assert GUILTY in {e.evidence.signer for e in effects if isinstance(e, EvidenceFound)}
