@@ -49,6 +49,7 @@ class TimerSettings:
     suspect_min_us: int = 20_000  # least t_susp
     floor_min_us: int = 5_000  # least t_floor
     resend_min_us: int = 20_000  # least t_resend and first pull retry
+    chain_us: int = 1_000_000  # least wait for a piece of the chain: a busy peer reads it from its disk
     rtt_us: int = 1_000  # assumed before anything is measured
 
 

@@ -154,15 +154,17 @@ class Agreement:
 
     def handle(self, event: Event | EpochBegins, now: Instant) -> list[Effect]:
         """One turn, as `Engine.handle`. Raises ValueError on an EpochBegins that does not follow."""
+        if isinstance(event, Received):
+            if self._keep_early(event.peer, event.message):
+                return []
+            effects = self._turn(event, now)
+            if self._past is not None:
+                effects += map(EvidenceFound, self._past.message(event.message))
+            return effects
         if isinstance(event, EpochBegins):
             return self._begin(event.setup, now)
         self._note(event)
-        if isinstance(event, Received) and self._keep_early(event.peer, event.message):
-            return []
-        effects = self._turn(event, now)
-        if self._past is not None and isinstance(event, Received):
-            effects += map(EvidenceFound, self._past.message(event.message))
-        return effects
+        return self._turn(event, now)
 
     # --- what a node may ask
 

@@ -25,7 +25,6 @@ from consensus.agreement.replica import Block, ChainRequest, Replica, is_finalit
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import Epoch, Height
 
-CHAIN_PATIENCE_US: Final = 1_000_000  # for a piece of the chain: a busy peer reads it from its disk
 FETCHED_SINGLY: Final = 2  # missing ancestors of a final block, above which the chain is asked for
 
 
@@ -148,7 +147,7 @@ def request_chain(r: Replica) -> None:
     # Another one after each failure: whoever claims to be ahead and serves nothing is not asked for ever.
     peer = ahead[(first // MAX_CHAIN_BLOCKS + r.chain_misses) % len(ahead)]
     last = Height(first + MAX_CHAIN_BLOCKS - 1)
-    due_us = r.now.mono_us + max(CHAIN_PATIENCE_US, 4 * r.pacemaker.rtt_p90_us)
+    due_us = r.now.mono_us + max(r.config.timers.chain_us, 4 * r.pacemaker.rtt_p90_us)
     r.chain_request = ChainRequest(peer=peer, first=first, due_us=due_us)
     r.send(peer, GetChain(first=first, last=last))
 

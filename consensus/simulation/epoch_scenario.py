@@ -107,7 +107,11 @@ def draw_epochs(
             persist_us=random.choice((1_000, 100_000)),
             switch_us=random.choice((0, 1_000, 20_000)),
         ),
-        timers=TimerSettings(start_us=random.choice((50_000, 300_000)), rtt_us=2 * bound_us),
+        timers=TimerSettings(
+            start_us=random.choice((50_000, 300_000)),
+            rtt_us=2 * bound_us,
+            chain_us=10 * bound_us,  # virtual disks are quick, and while one waits all others go on
+        ),
         idle_interval_ms=idle_ms,
         skews_ms=tuple(skews_ms),
         byzantine=tuple(sorted(byzantine)),

@@ -74,7 +74,7 @@ class Observer(Protocol):
         """A message leaves the node."""
 
     def held(self, node: int, effects: Iterable[Effect]) -> None:
-        """The engine's effects of one turn, before any is carried out."""
+        """The engine's effects of one turn, once its records are durable."""
 
     def finalized(self, node: int, block: Finalized) -> None:
         """A block is final at the node."""
@@ -93,6 +93,14 @@ class Observer(Protocol):
 
     def raised(self, node: int, error: Exception) -> None:
         """The engine raised, and its process is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A turn's effects, to be shown to the observer once what they rest on is durable: a certificate that
+    holds an own vote of this very turn is worth nothing if the process dies before."""
+
+    effects: list[Effect]
 
 
 @dataclass(slots=True)
@@ -143,7 +151,7 @@ class Node:
         self._observer = observer
         self._carry_message = carry
         self._application: Application | None = None
-        self._outbox: deque[Effect | int] = deque()  # sends in order; a number waits for that group
+        self._outbox: deque[Effect | _Held | int] = deque()  # sends in order; a number waits for that group
         self._groups_written = 0
         self._groups_durable = 0
         self._clock_offset_us = 0
@@ -257,7 +265,6 @@ class Node:
             self._observer.raised(self.index, error)
             return
         if effects:
-            self._observer.held(self.index, effects)
             self._carry_out(effects)
         self._arm(engine)
 
@@ -266,12 +273,15 @@ class Node:
     def _carry_out(self, effects: list[Effect]) -> None:
         records = [record for effect in effects if isinstance(effect, Append) for record in effect.records]
         written = False
+        if not any(isinstance(effect, Append) for effect in effects):
+            self._outbox.append(_Held(effects))
         for effect in effects:
             if isinstance(effect, Append):
                 if not written:
                     written = True
                     self._groups_written += 1
                     self._outbox.append(self._groups_written)
+                    self._outbox.append(_Held(effects))
             elif isinstance(effect, Send | Broadcast | ServeChain | Finalized | EpochEnding):
                 self._outbox.append(effect)
             else:
@@ -319,6 +329,8 @@ class Node:
                 self._send(first.message, self.peers)
             elif isinstance(first, ServeChain):
                 self._send(self.store.serve(first.first, first.last), (first.peer,))
+            elif isinstance(first, _Held):
+                self._observer.held(self.index, first.effects)
             elif isinstance(first, Finalized):
                 self._finalize(first)
             elif isinstance(first, EpochEnding):

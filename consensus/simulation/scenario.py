@@ -169,7 +169,9 @@ def draw(seed: int, *, validators: int, target: int, mode: Mode, behaviours: tup
             idle_us=idle_ms * MILLISECOND_US,
             persist_us=random.choice((1_000, 100_000)),
         ),
-        timers=TimerSettings(start_us=random.choice((100_000, 1_000_000)), rtt_us=2 * bound_us),
+        timers=TimerSettings(
+            start_us=random.choice((100_000, 1_000_000)), rtt_us=2 * bound_us, chain_us=10 * bound_us
+        ),
         idle_interval_ms=idle_ms,
         skews_ms=tuple(random.randint(-CLOCK_SKEW_MS, CLOCK_SKEW_MS) for _ in range(validators + 1)),
         byzantine=byzantine,

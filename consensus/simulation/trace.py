@@ -22,6 +22,14 @@ class Trace:
         if self._keep:
             self.lines.append(f"{time_us / 1_000:12.3f} ms  {text}")
 
+    def delivery(self, time_us: int, source: int, destination: int, message: Message) -> None:
+        """Add the most frequent event, described in full only if lines are kept."""
+        kind = type(message).__name__
+        view = getattr(message, "view", 0)
+        self._hasher.update(b"%d %d %d %d " % (time_us, source, destination, view) + kind.encode())
+        if self._keep:
+            self.lines.append(f"{time_us / 1_000:12.3f} ms  {source} > {destination} {describe(message)}")
+
     def digest(self) -> str:
         """A hash over all events so far, as hexadecimal digits."""
         return self._hasher.hexdigest()

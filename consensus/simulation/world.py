@@ -39,7 +39,7 @@ from consensus.simulation.scenario import LIVENESS_US, Loss, Moment, Scenario
 from consensus.simulation.scheduler import Scheduler
 from consensus.simulation.sessions import Sessions
 from consensus.simulation.signatures import SignatureOracle
-from consensus.simulation.trace import Trace, describe
+from consensus.simulation.trace import Trace
 
 FIRST_EPOCH: Final = Epoch(1)
 MAX_STEPS: Final = 600_000  # of one run; more is a livelock
@@ -288,7 +288,7 @@ class World:
     # --- messages
 
     def _arrived(self, source: int, destination: int, message: Message) -> None:
-        self.trace.note(self.scheduler.now_us, f"{source} > {destination} {describe(message)}")
+        self.trace.delivery(self.scheduler.now_us, source, destination, message)
         behaviour = self.behaviours.get(destination)
         if behaviour is None or behaviour.incoming(source, message):
             self.nodes[destination].receive(Peer(source), message)
