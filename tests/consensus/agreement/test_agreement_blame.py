@@ -335,3 +335,27 @@ def test_what_shows_no_fork_is_refused_with_what_to_do() -> None:
     for damaged in (data[:-1], b"", data[:40] + b"\x00" + data[41:]):
         with pytest.raises(DecodeError):
             decode_dossier(damaged)
+
+
+def test_a_forged_certificate_convicts_nobody() -> None:
+    """What stands beside finality is believed only if it verifies: else a liar could frame the honest."""
+    framed = 0
+    for seed in range(12):
+        nets, sides, _ = forked([1] * 4, seed)
+        heights = [net.nodes[members[0]].height for net, members in zip(nets, sides, strict=True)]
+        files = [dossier(*each) for each in zip(nets, sides, heights, strict=True)]
+        if files[0].certificate.view == files[1].certificate.view:
+            continue
+        framed += 1
+        forged = [replace(each, support=tuple(map(forge, each.support))) for each in files]
+        with pytest.raises(UserError, match="neither dossier holds"):
+            blame(*forged, fake_verify)
+        mixed = [replace(each, support=(*map(forge, each.support), *each.support)) for each in files]
+        assert blame(*mixed, fake_verify).evidence == blame(*files, fake_verify).evidence
+    assert framed
+
+
+def forge(certificate):
+    """The same with signatures that nobody made."""
+    groups = [replace(each, sigs=(bytes(64),) * len(each.sigs)) for each in certificate.groups]
+    return replace(certificate, groups=tuple(groups))
