@@ -18,7 +18,7 @@ from consensus.agreement.config import Restored
 from consensus.agreement.engine import Engine
 from consensus.agreement.events import Broadcast, Instant, Persisted, Received, Start
 from consensus.agreement.journal_records import FaultRecord
-from consensus.agreement.messages import CertificateType, Kind, Vote, block_hash
+from consensus.agreement.messages import CertificateType, GetBlock, Kind, Vote, block_hash
 from consensus.agreement.signing_rules import SKIPPED, SigningGate
 from consensus.agreement.tally import Tally
 from consensus.primitives.crypto import hash_tagged
@@ -221,6 +221,25 @@ def test_a_leader_that_shows_each_its_own_block_stops_nothing(stakes):
             net.later(0, net.nodes[index], Received(leader, proposal))
         net.run_to(3, *honest)
         assert not any(net.nodes[index].faults for index in honest)
+
+
+def test_a_block_beyond_the_caps_is_fetched_once_thr_supports_it():
+    """Two headers fill the view; the third block is what the others voted for, and it alone ends the view."""
+    net, node = alone([1] * 7)
+    first = offered(net, node, b"one")
+    offered(net, node, b"two")
+    rest = others(net, node)
+    proposal = proposal_of(net, 1, b"three")
+    third = block_hash(proposal.header)
+    give(node, (rest[-1], proposal))
+    assert third not in node.engine._replica.blocks  # nobody wants it yet
+    cast(net, node, rest[:3], Kind.NOTARIZE, third)
+    wait(net, 100_000)
+    assert any(isinstance(m, GetBlock) and m.block == third for _, m in net.wire)
+    give(node, (rest[0], proposal))
+    wait(net, 2_000)
+    assert votes_in(node).first == first
+    assert votes_in(node).nfall == {third}
 
 
 # --- counting
