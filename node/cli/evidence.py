@@ -61,7 +61,7 @@ def dossier(output: Output, *, height: int, out: Path, from_view: int, rpc: str 
         ("written", f"{out}, {len(data)} bytes"),
         (
             "block",
-            f"height {height} of epoch {held.epoch}, {held.headers[-1].view} the view of its certificate",
+            f"height {height} of epoch {held.epoch}, certified in view {held.certificate.view}",
         ),
         ("ancestry", f"{len(held.headers)} headers, {len(held.support)} certificates"),
     ]
