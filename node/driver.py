@@ -52,7 +52,6 @@ INBOX_EVENTS: Final = 8_192  # above it, peers are not read until the loop has c
 INBOX_PEER_BYTES: Final = 8 * 1024 * 1024  # of one peer's frames: a flood of bodies delays its sender alone
 TURN_EVENTS: Final = 256  # so that a flood of input can not hold back the votes of a turn
 EXECUTE_AT_ONCE: Final = 4  # light blocks between two turns: some 2 ms
-POSTPONED_TURNS: Final = 3  # in a row that go before executing, while input waits
 REWRITE_BYTES: Final = 16 * 1024 * 1024  # journal size above which it is rewritten from a snapshot
 
 
@@ -161,14 +160,8 @@ class Driver:
 
     async def run(self) -> None:
         """Drive until cancelled. Raises LocalFault if the journal can not be written; then nothing left."""
-        postponed = 0
         while True:
-            if self._wake.is_set() and postponed < POSTPONED_TURNS:  # it may make a block final: that first
-                more = True
-                postponed += 1
-            else:
-                more = self._executor.work(EXECUTE_AT_ONCE)
-                postponed = 0
+            more = self._executor.work(EXECUTE_AT_ONCE)
             if more or self._wake.is_set():
                 await trio.lowlevel.checkpoint()
             else:
