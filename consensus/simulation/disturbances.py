@@ -150,9 +150,7 @@ class Disturbances:
     def _is_whole(node: Node) -> bool:
         """Whether a node signs again, finality passed its bar, and no later epoch will silence it."""
         engine, gate = node.engine, node.gate
-        if engine is None or engine.amnesic:
-            return False
-        if gate is None:
+        if engine is None or gate is None or engine.amnesic:
             return False
         last = gate.marks[-1] if gate.marks else None
         return engine.final_view >= gate.bar and (

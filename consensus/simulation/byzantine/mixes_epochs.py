@@ -27,10 +27,7 @@ class MixesEpochs(Behaviour):
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
         self._heard: list[Message] = []
-        if isinstance(seat.former, Seat):
-            self._old = seat.former
-        else:
-            self._old = seat
+        self._old = seat.former or seat
 
     def incoming(self, source: int, message: Message) -> bool:
         """Keep what was heard."""
