@@ -30,7 +30,7 @@ from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidTransaction, UserError
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.blocks import limits_of
-from consensus.relay.genesis import Genesis, genesis_state
+from consensus.relay.genesis import Genesis
 from consensus.relay.views import StateView
 from enclaves.pool import WorkerPool
 from net.transport import Transport
@@ -56,6 +56,7 @@ from node.opening import (
     check_keys,
     check_retention,
     epoch_start,
+    initialise,
     mempool_limits,
     open_signing_journal,
     start,
@@ -312,8 +313,7 @@ class Node:
                 snapshot_ms=1_000 * config.retention.snapshot_seconds,
             )
             stack.callback(store.close)
-            root, nodes = genesis_state(genesis)
-            store.initialise(genesis.hash, root, nodes)
+            initialise(store, genesis)
             journal: Journal | None = None
             records: tuple[JournalRecord, ...] | None = ()
             if config.role is Role.VALIDATOR:

@@ -12,7 +12,8 @@ from consensus.agreement.journal_records import AmnesiaRecord, BarRecord, Journa
 from consensus.agreement.messages import FLAG_BOUNDARY, Header, block_hash, genesis_header
 from consensus.primitives.errors import DecodeError, LocalFault, UserError
 from consensus.primitives.ids import Hash
-from consensus.relay.genesis import Genesis
+from consensus.primitives.tree import EMPTY_ROOT
+from consensus.relay.genesis import Genesis, genesis_state
 from consensus.relay.ledger import Ledger
 from consensus.relay.registry import Registry
 from node.config import NodeConfig
@@ -98,6 +99,15 @@ def _is_amnesic(records: Sequence[JournalRecord]) -> bool:
     """Whether a probe began and no bar was learnt yet: a crash between the two settles nothing."""
     marks = [each for each in records if isinstance(each, AmnesiaRecord | BarRecord)]
     return bool(marks) and isinstance(marks[-1], AmnesiaRecord)
+
+
+def initialise(store: Store, genesis: Genesis) -> None:
+    """Write the genesis state, if the store is new: to make it takes seconds where accounts are many.
+
+    Raises UserError if the store belongs to another network.
+    """
+    root, nodes = (EMPTY_ROOT, {}) if store.initialised else genesis_state(genesis)
+    store.initialise(genesis.hash, root, nodes)
 
 
 def start(genesis: Genesis, genesis_hash: Hash, store: Store) -> Executed:

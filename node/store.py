@@ -265,6 +265,11 @@ class Store:
             raise MissingNode(f"tree node {node_hash.hex()} is not in the store")
         return held[4:]
 
+    @property
+    def initialised(self) -> bool:
+        """Whether the genesis state was written, or fetched over."""
+        return self._get("meta", b"genesis") is not None
+
     def genesis_root(self) -> Hash:
         """The state before the first block."""
         return Hash(self._existing("meta", b"genesis_root"))

@@ -8,14 +8,14 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.light.client import Checkpoint
 from consensus.primitives.ids import Hash, Height
-from consensus.relay.genesis import Genesis, genesis_state
+from consensus.relay.genesis import Genesis
 from consensus.relay.views import StateView
 from node.api import Role
 from node.config import CheckpointSetting, NodeConfig
 from node.epochs import Epochs
 from node.keys import NodeKeys
 from node.lock import directory_lock
-from node.opening import start
+from node.opening import initialise, start
 from node.state_sync.arriving import (
     ARRIVING_DIRECTORY,
     REPLACED_DIRECTORY,
@@ -68,13 +68,12 @@ async def fetch_state(
     """
     data = config.data_path
     with directory_lock(data):
-        genesis_root, nodes = await trio.to_thread.run_sync(genesis_state, genesis)
-        arriving = Arriving(data, genesis_hash=genesis.hash, genesis_root=genesis_root)
-        with closing(arriving):
-            if arriving.target is not None:
-                log.info("state_sync.resumed", height=arriving.target.header.height)
-            with closing(Store(data / STORE_DIRECTORY)) as store:
-                store.initialise(genesis.hash, genesis_root, nodes)
+        with closing(Store(data / STORE_DIRECTORY)) as store:
+            await trio.to_thread.run_sync(initialise, store, genesis)
+            arriving = Arriving(data, genesis_hash=genesis.hash, genesis_root=store.genesis_root())
+            with closing(arriving):
+                if arriving.target is not None:
+                    log.info("state_sync.resumed", height=arriving.target.header.height)
                 fetched = await _session(config, genesis, keys, store, arriving, log).run()
         settle(data)
     log.info(
