@@ -19,6 +19,7 @@ from store_chain import GENESIS, StoreChain, reachable
 from consensus.primitives.errors import LocalFault, UserError
 from consensus.primitives.ids import ZERO_HASH, Hash, Height
 from consensus.primitives.tree import MissingNode, get_many
+from node.opening import initialise
 from node.store import Store, VoidItem
 
 KEYS = st.integers(0, 30)
@@ -257,3 +258,28 @@ def test_a_state_that_is_offered_outlives_its_retention(tmp_path) -> None:
     again = Store(tmp_path, retention=2, snapshot_ms=10, sync=False)
     assert again.offering.heights() == snapshots, "a restart keeps what was offered"
     again.close()
+
+
+def test_the_genesis_state_is_made_once(tmp_path, monkeypatch) -> None:
+    chain = StoreChain()
+    made = []
+
+    class Genesis:
+        hash = GENESIS
+
+    def genesis_state(genesis):
+        made.append(genesis)
+        return chain.root, chain.nodes
+
+    monkeypatch.setattr("node.opening.genesis_state", genesis_state)
+    for _ in range(3):
+        store = Store(tmp_path, sync=False)
+        initialise(store, Genesis())
+        assert store.genesis_root() == chain.root
+        store.close()
+    assert len(made) == 1
+    Genesis.hash = Hash(b"z" * 32)
+    store = Store(tmp_path, sync=False)
+    with pytest.raises(UserError, match="belongs to network"):
+        initialise(store, Genesis())
+    store.close()
