@@ -42,13 +42,20 @@ from consensus.agreement.events import (
     ServeChain,
     Start,
 )
-from consensus.agreement.journal_records import AmnesiaMark, JournalRecord, encode_record, record_epoch
+from consensus.agreement.journal_records import (
+    AmnesiaMark,
+    AmnesiaRecord,
+    FloorRecord,
+    JournalRecord,
+    encode_record,
+    record_epoch,
+)
 from consensus.agreement.messages import Header, Message, Status, block_hash, encode_message, epoch_of
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
 from consensus.agreement.watch import RetiredWatch
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, Signature, View
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, PublicKey, Signature, View
 
 MAX_EARLY: Final = 64  # messages of the next epoch that are kept of one peer; the newest
 MAX_EARLY_BYTES: Final = 4 * 1024 * 1024  # the same, encoded; one block and its votes fit
@@ -236,7 +243,11 @@ class Agreement:
         """Every record that is still needed, for a rewritten journal; those of later epochs included, which
         are there if the store was lost and the journal was not."""
         if self._setup.gate is None:
-            return [*self._marks, *self._later]
+            # Records of earlier epochs go: the floor says that those are over, whatever becomes of the store.
+            start = self._setup.start
+            floor = FloorRecord(epoch=self.epoch, view=View(0), height=start.height, block=block_hash(start))
+            lost = AmnesiaRecord(epoch=self.epoch, nonce=ZERO_HASH)
+            return [floor, *((lost,) if self._lost else self._marks), *self._later]
         return [*self._engine.journal_snapshot(), *self._later]
 
     # --- from epoch to epoch

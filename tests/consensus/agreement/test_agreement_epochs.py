@@ -27,6 +27,7 @@ from consensus.agreement.messages import (
     epoch_of,
     sign_bytes,
 )
+from consensus.agreement.signing_rules import SigningGate
 from consensus.primitives.ids import ZERO_HASH
 
 
@@ -327,6 +328,22 @@ def test_a_journal_of_a_later_epoch_keeps_a_node_without_store_silent_until_ther
     fresh = [m for source, m in net.wire[mark:] if source == 0 and isinstance(m, Vote) and m.sig not in known]
     assert fresh, "it takes part again"
     assert all(m.epoch >= epoch for m in fresh)
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_a_journal_rewritten_by_one_who_has_left_forgets_neither_its_epochs_nor_its_loss(journal):
+    net = EpochNet([equal(0, 1, 2, 3, 4), equal(1, 2, 3, 4), equal(0, 1, 2, 3, 4)]).start()
+    net.run_to_epoch(2)
+    net.kill(0)
+    left = net.nodes[0]
+    left.boot(journal=journal)
+    assert left.engine.epoch == 2
+    snapshot = left.engine.journal_snapshot()
+    for epoch in (1, 2, 3):
+        gate = SigningGate(index=0, chain_id_hash=CHAIN, epoch=epoch, sign=fake_sign(0))
+        gate.restore(snapshot)
+        assert gate.closed == (epoch < 2)
+        assert gate.amnesic == (not journal and epoch >= 2)
 
 
 def test_without_memory_a_key_stays_silent_until_a_fresh_one_takes_effect():
