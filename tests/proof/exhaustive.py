@@ -164,7 +164,7 @@ def run(quick: bool, jobs: int) -> SuiteResult:
         ones = list(pool.map(search, one_view()[:2] if quick else one_view()))
         twos_tasks = two_views(Mode.STRICT)[1:2] if quick else [*two_views(Mode.STRICT), *behind_third()]
         twos = list(pool.map(search, twos_tasks))
-        offs = [] if quick else list(pool.map(search, two_views(Mode.OFF)))
+        offs = [] if quick else list(pool.map(search, two_views(Mode.OFF)[:2]))
         thirds_tasks = [task for report in twos for task in third_views(report)]
         thirds = list(pool.map(search, thirds_tasks[-2:] if quick else thirds_tasks))
         survivors = [name for name, killed in pool.map(control, controls.ALL) if not killed]

@@ -136,7 +136,7 @@ class Fair:
         for v, ctype, block in sorted(wanted):
             fact = scope.fact("certificate", int(ctype), v, block)
             if block:
-                entry.append((0, (scope.leader(v), scope.proposal(block))))
+                entry.append((0, (scope.byzantine, scope.proposal(block))))
             entry.append((fact, (scope.byzantine, self._certificate(ctype, v, block))))
         return entry
 

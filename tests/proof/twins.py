@@ -29,7 +29,7 @@ TIMERS: Final = TimerSettings(
     start_us=40_000, min_us=40_000, grace=64, fallback_min_us=5_000, resend_min_us=320_000
 )
 QUICK_SHARE: Final = 60  # one schedule in so many
-RANDOM_SEEDS: Final = 1_000
+RANDOM_SEEDS: Final = 500
 QUICK_SEEDS: Final = 20
 
 
