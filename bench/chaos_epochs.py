@@ -106,7 +106,7 @@ class _Run:
         """A fresh key into the node's directory, a restart so that it is read, then the transaction."""
         key = operator.make_key("2")
         self.rotated = key.public
-        while index in self.busy or not await self._may_fall(index):  # noqa: ASYNC110  others bring it about
+        while not await self._claim(index):  # noqa: ASYNC110  others bring it about
             await trio.sleep(POLL_S)
         await self.kill(index)
         await operator.rotate(key)
@@ -129,19 +129,21 @@ class _Run:
                 await trio.sleep(self.random.uniform(*PAUSE_S))
                 up = [index for index, node in enumerate(self.cluster.nodes) if node.running]
                 victim = self.random.choice(up)
-                if victim not in self.busy and await self._may_fall(victim):
-                    self.busy.add(victim)
-                    nursery.start_soon(self._kill, victim)
+                if await self._claim(victim):
+                    nursery.start_soon(self.kill, victim)
 
-    async def _kill(self, victim: int) -> None:
-        try:
-            await self.kill(victim)
-        finally:
-            self.busy.discard(victim)
+    async def _claim(self, victim: int) -> bool:
+        """Take a node for a kill, unless it is taken or too much stake is down already."""
+        if victim in self.busy:
+            return False
+        self.busy.add(victim)  # before it is asked: two claims at a time count each other
+        if await self._may_fall():
+            return True
+        self.busy.discard(victim)
+        return False
 
     async def kill(self, victim: int) -> None:
-        """SIGKILL, some time, a restart, and the wait until it has caught up."""
-        self.busy.add(victim)
+        """SIGKILL to a node that was claimed, some time, a restart, and the wait until it has caught up."""
         node = self.cluster.nodes[victim]
         node.kill()
         self.kills += 1
@@ -157,9 +159,9 @@ class _Run:
         self.recovered += 1
         self.busy.discard(victim)
 
-    async def _may_fall(self, victim: int) -> bool:
-        """Whether the stake that is down with `victim` stays within F, in this epoch and the next."""
-        names = {self.cluster.nodes[index].home.name for index in self.busy | {victim}}
+    async def _may_fall(self) -> bool:
+        """Whether the stake of all that are taken stays within F, in this epoch and the next."""
+        names = {self.cluster.nodes[index].home.name for index in self.busy}
         for client in self.running_clients():
             try:
                 epoch = (await client.status()).epoch
