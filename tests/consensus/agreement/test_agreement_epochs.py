@@ -9,7 +9,13 @@ from agreement_loopback import CHAIN, GENESIS_MS, fake_sign
 from consensus.agreement.config import AmnesiaPolicy
 from consensus.agreement.epochs import MAX_EARLY, MAX_EARLY_BYTES, MAX_EARLY_PEERS, EpochBegins
 from consensus.agreement.events import Instant, Peer, PeerMisbehaved, Received, Send, ServeChain
-from consensus.agreement.journal_records import FloorRecord, SignedRecord, decode_record
+from consensus.agreement.journal_records import (
+    AmnesiaRecord,
+    BarRecord,
+    FloorRecord,
+    SignedRecord,
+    decode_record,
+)
 from consensus.agreement.judging import _extends
 from consensus.agreement.messages import (
     FLAG_BOUNDARY,
@@ -403,3 +409,36 @@ def test_a_probe_among_boundary_voters_is_repeated_in_the_next_epoch():
     assert node.gates[1].amnesic or node.gates[1].bar, "asked again in epoch 2"
     net.run_to_epoch(4)
     assert not node.gates[-1].marks
+
+
+LOST = [AmnesiaRecord(epoch=epoch, nonce=ZERO_HASH) for epoch in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("records", "silent"),
+    [
+        ([LOST[1]], {1, 2, 3}),
+        ([LOST[1], BarRecord(epoch=1, view=5, beyond=True)], {2, 3}),
+        ([LOST[1], BarRecord(epoch=1, view=5, beyond=False)], set()),
+        ([LOST[1], BarRecord(epoch=1, view=5), LOST[2], BarRecord(epoch=2, view=3, beyond=False)], {1}),
+        ([LOST[1], BarRecord(epoch=1, view=5), LOST[2], BarRecord(epoch=2, view=3)], {1, 3}),
+        ([LOST[1], BarRecord(epoch=1, view=5), LOST[2]], {1, 2, 3}),
+        ([LOST[3]], {1, 2, 3}),
+    ],
+)
+def test_lost_memory_silences_a_key_in_the_epochs_that_no_probe_cleared(records, silent):
+    def gate_of(epoch, restored, fresh=False):
+        gate = SigningGate(index=0, chain_id_hash=CHAIN, epoch=epoch, sign=fake_sign(0), fresh=fresh)
+        gate.restore(restored)
+        return gate
+
+    for epoch in (1, 2, 3):
+        gate = gate_of(epoch, records)
+        assert (gate.amnesic or gate.closed) == (epoch in silent)
+        assert (gate.refusal(Kind.SKIP, 9, ZERO_HASH) is not None) == (epoch in silent)
+        again = gate_of(epoch, [*records, *records])
+        assert (again.amnesic, again.bar, again.closed) == (gate.amnesic, gate.bar, gate.closed)
+        if not gate.closed:  # else later records are kept beside it
+            copy = gate_of(epoch, list(gate.records()))
+            assert (copy.amnesic, copy.bar, copy.marks) == (gate.amnesic, gate.bar, gate.marks)
+        assert not gate_of(epoch, records, fresh=True).amnesic
