@@ -125,7 +125,9 @@ class SyncWatch:
             (height, peer) for peer, offer in ahead.items() for height in offer.snapshots if height > least
         ]
         for height, peer in sorted(wanted, reverse=True):
-            if await self._is_proven(peer, height):
+            if not await self._is_proven(peer, height):
+                continue
+            if unserved or self._height() + WORTHWHILE_BLOCKS // 2 < height:  # blocks may have come meanwhile
                 self._log.info("state_sync.needed", height=own, snapshot=height, blocks_gone=unserved)
                 return height
         return None

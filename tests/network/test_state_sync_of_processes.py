@@ -19,7 +19,7 @@ from bench.cluster import LOG_FILE, PID_FILE, Cluster, NodeProcess, attach_clust
 from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
 from bench.plan import Plan
 from node.config import CONFIG_FILE
-from node.state_sync.arriving import STORE_DIRECTORY
+from node.state_sync.arriving import ARRIVING_DIRECTORY, STORE_DIRECTORY
 
 ODD_NODE = Path(__file__).parent / "odd_node.py"
 TIMEOUT_S = 150.0
@@ -82,7 +82,9 @@ async def running(directory: NetworkDirectory, kinds: Sequence[str]) -> AsyncIte
                 last = children.pop()
                 last.kill()
                 last.wait()
-                shutil.rmtree(directory.validators[3].directory / "data" / STORE_DIRECTORY)
+                data = directory.validators[3].directory / "data"
+                shutil.rmtree(data / STORE_DIRECTORY)
+                (data / ARRIVING_DIRECTORY).mkdir()  # killed right after it had decided to fetch a state
                 yield cluster
     finally:
         for child in children:
