@@ -42,6 +42,39 @@ def test_four_nodes_agree_and_let_nothing_out_that_is_not_durable(tmp_path) -> N
     trio.run(run)
 
 
+def test_what_others_wait_for_leaves_before_final_blocks_are_worked_on(tmp_path, monkeypatch) -> None:
+    """In every turn; and what a turn says to all, it says in one call."""
+    world = World(tmp_path)
+    acts: list[tuple[int, str, int]] = []  # turn, what, how many
+
+    async def run() -> None:
+        async with world.running():
+            node = world.node(0)
+            driver, broadcast, finalized = node.driver, node.links.broadcast, node.final_chain.finalized
+
+            def noting_broadcast(*messages) -> None:
+                acts.append((driver.turns, "said", len(messages)))
+                broadcast(*messages)
+
+            def noting_final(block) -> None:
+                acts.append((driver.turns, "final", 1))
+                finalized(block)
+
+            monkeypatch.setattr(node.links, "broadcast", noting_broadcast)
+            monkeypatch.setattr(node.final_chain, "finalized", noting_final)
+            await world.reach(node.height + 9)
+            world.check_agreement()
+
+    trio.run(run)
+    both = 0
+    for turn in {each[0] for each in acts}:
+        did = [what for at, what, _ in acts if at == turn]
+        assert did == sorted(did, key=["said", "final"].index)
+        both += len(set(did)) == 2
+    assert both >= 3
+    assert max(count for _, what, count in acts if what == "said") >= 2, "a certificate and a proposal"
+
+
 def test_heavy_blocks_are_executed_in_the_thread_and_light_ones_in_the_loop(tmp_path) -> None:
     world = World(tmp_path)
 
