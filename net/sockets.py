@@ -51,9 +51,11 @@ async def accept(listener: socket.socket) -> tuple[socket.socket, str]:
 async def connect(host: str, port: int) -> socket.socket:
     """A connected socket, trying the addresses of `host` in turn. Raises `OSError`."""
     failure: OSError | None = None
-    for family, kind, protocol, _, address in await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    ):
+    try:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a host may be anything that a peer had written down, "a..b" too
+        raise OSError(f"{host!r} can not be the name of a host: {error}") from None
+    for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)

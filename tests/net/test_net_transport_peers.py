@@ -1,5 +1,6 @@
 """Whom a transport is connected with may change while it runs."""
 
+import pytest
 import trio
 from net_world import IDS, LOOPBACK, QUICK, Node, free_port, wait_for
 
@@ -58,5 +59,16 @@ def test_peers_named_before_it_runs_are_dialled_when_it_does() -> None:
             async with node.running() as low:
                 await low.until_up(HIGH)
                 await wait_for(lambda: IDS[LOW] in high.transport.connected())
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", "x" * 64, "\u2603" * 64, "xn--\u2603", "a\0b", "\u3002"])
+def test_a_host_that_can_have_no_name_is_unreachable_and_no_more(host: str) -> None:
+    async def main() -> None:
+        async with Node(LOW, {IDS[MIDDLE]: (host, 1)}).running() as low, Node(HIGH, {}).running() as high:
+            await low.log.wait("peer.refused", reason="unreachable")
+            low.transport.set_peers({IDS[MIDDLE]: (host, 1), IDS[HIGH]: high.transport.address})
+            await low.until_up(HIGH)
 
     trio.run(main)
