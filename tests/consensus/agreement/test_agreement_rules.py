@@ -18,7 +18,7 @@ from consensus.agreement.config import Restored
 from consensus.agreement.engine import Engine
 from consensus.agreement.events import Broadcast, Instant, Persisted, Received, Start
 from consensus.agreement.journal_records import FaultRecord
-from consensus.agreement.messages import CertificateType, GetBlock, Kind, Vote, block_hash
+from consensus.agreement.messages import CertificateType, GetBlock, Kind, Status, Vote, block_hash
 from consensus.agreement.signing_rules import SKIPPED, SigningGate
 from consensus.agreement.tally import Tally
 from consensus.primitives.crypto import hash_tagged
@@ -265,6 +265,38 @@ def test_whoever_convicts_itself_is_reported_once():
 
 
 # --- section 13
+
+
+def test_nothing_is_signed_once_the_epoch_is_over():
+    gate = SigningGate(index=0, chain_id_hash=CHAIN, epoch=1, sign=fake_sign(0))
+    assert gate.refusal(Kind.SKIP, 6, ZERO_HASH) is None
+    gate.close()
+    assert gate.refusal(Kind.SKIP, 6, ZERO_HASH) is not None
+    assert gate.refusal(Kind.PROPOSE, 6, OTHER) is not None
+
+
+def test_after_a_restart_nf_timer_runs_from_the_replay():
+    """Section 8: replay sets skip_time to now if the first vote was SKIP."""
+    net, node = alone([1] * 7)
+    rest = others(net, node)
+    cast(net, node, [rest[-1]], Kind.SKIP)
+    assert votes_in(node).first == SKIPPED
+    net.kill(node.index)
+    node.boot()
+    wait(net, 1_000)
+    block = offered(net, node)
+    cast(net, node, rest[:1], Kind.NOTARIZE, block)
+    wait(net, 100_000)
+    assert votes_in(node).nfall == {block}
+
+
+def test_a_view_that_lasts_is_spoken_of_again_and_again():
+    net, node = alone([1] * 4)
+    wait(net, 3 * SECOND_US)
+    mine = [m for source, m in net.wire if source == node.index]
+    skips = [m for m in mine if isinstance(m, Vote) and m.kind == Kind.SKIP]
+    assert len(skips) >= 3 * 3  # to each of three others, more than twice
+    assert sum(isinstance(m, Status) for m in mine) >= 3 * 3
 
 
 def test_nothing_is_signed_at_or_below_the_floor():
