@@ -164,7 +164,7 @@ def on_chain(r: Replica, peer: Peer, chain: Chain) -> None:
         if awaited:
             r.chain_request = None
             if chain.first == r.tip.height + 1:
-                r.peers[peer].final_height = 0
+                r.peer(peer).final_height = 0  # nothing is known of a stranger whose session is gone
                 r.chain_misses += 1
         return
     if not awaited and r.tip.height + len(chain.blocks) - r.persisted_height > MAX_UNPERSISTED:

@@ -201,6 +201,19 @@ def test_strangers_that_come_and_go_leave_nothing_behind():
     assert len(agreement._engine._replica.peers) <= 4
 
 
+def test_a_stranger_that_was_asked_for_the_chain_may_leave_before_its_answer_is_read():
+    net, node = alone([1] * 4)
+    stranger, now = Peer(9), net.instant()
+    node.engine.handle(PeerUp(stranger), now)
+    ahead = Status(epoch=1, cur_view=1, final_view=0, final_height=9, final_hash=ZERO_HASH, seen=())
+    asked = node.engine.handle(Received(stranger, ahead), now)
+    (request,) = [e.message for e in asked if isinstance(e, Send) and isinstance(e.message, GetChain)]
+    node.engine.handle(PeerDown(stranger), now)
+    node.engine.handle(Received(stranger, Chain(first=request.first, blocks=(), proof=None)), now)
+    assert node.engine._replica.chain_request is None
+    assert stranger not in node.engine._replica.peers
+
+
 def test_messages_of_an_epoch_that_never_comes_are_bounded():
     net = EpochNet([[(0, 1, 0), (1, 1, 0), (2, 1, 0), (3, 1, 0)]])
     net.start(0)
