@@ -5,8 +5,9 @@ highest certificates bound the views in which this key may have voted before: it
 views above them. That clears one epoch.
 
 Later epochs are clear too if a quorum answers that it voted for neither the boundary block nor a tail, or
-that finality overtook such votes. For Q of stake votes for what makes the boundary final, so this node had
-not seen that when it lost its memory, and had entered no later epoch. Otherwise it asks again in the next.
+that finality, whose blocks it has, overtook such votes. For Q of stake votes for what makes the boundary
+final, so this node had not seen that when it lost its memory, and had entered no later epoch. Otherwise it
+asks again in the next.
 """
 
 from typing import Final
@@ -80,7 +81,8 @@ def answer_probes(r: Replica) -> None:
     certificate: Certificate | None = r.final_certificate
     if highest > r.final_view:
         certificate = r.views[highest].certificates()[0]
-    beyond = gate.bar > r.final_view or _voted_beyond(r, gate)
+    # What is final and not handed out yet, for want of a body, may be the boundary block itself.
+    beyond = gate.bar > r.final_view or r.final_hash != r.tip_hash or _voted_beyond(r, gate)
     for signer in sorted(r.pending_probes):
         peer, nonce = r.pending_probes[signer]
         view = View(0) if certificate is None else certificate.view

@@ -239,6 +239,20 @@ def test_a_replier_answers_once_its_certificates_reach_its_own_votes():
     assert reply.certificate == due
 
 
+def test_who_lacks_the_body_of_what_is_final_does_not_say_that_no_later_epoch_began():
+    """It may be the boundary block, for which this node voted in a view that is final by now."""
+    engine, _, now = boot(0, ())
+    (before,) = replies_in(engine.handle(Received(Peer(1), probe_of(1)), now))
+    assert not before.beyond
+    block = hash_tagged(b"test/block", b"unknown")
+    votes = [(i, Kind.FINALIZE, block, ZERO_HASH) for i in (1, 2, 3)]
+    final = certificate_of(make_config([1] * 4).validators, CertificateType.FINAL, 1, block, votes)
+    engine.handle(Received(Peer(1), final), now)
+    (reply,) = replies_in(engine.handle(Received(Peer(1), probe_of(1)), now))
+    assert reply.certificate == final
+    assert reply.beyond
+
+
 def test_a_bar_is_never_lowered_and_outlives_a_rewritten_journal():
     gate = SigningGate(index=0, chain_id_hash=CHAIN, epoch=1, sign=fake_sign(0))
     records = [AmnesiaRecord(epoch=1, nonce=ZERO_HASH)]
