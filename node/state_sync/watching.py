@@ -26,6 +26,7 @@ from node.state_sync.trust import Trust
 
 FIRST_LOOK_S: Final = 0.1  # after a peer's first offer: time for the others'
 ASK_AGAIN_S: Final = 10.0
+STUCK_S: Final = 3.0  # without a block, until it is believed that nobody has the next one any more
 WORTHWHILE_BLOCKS: Final = 64  # below, blocks are quicker whatever the operator prefers
 
 
@@ -97,10 +98,12 @@ class SyncWatch:
 
     async def run(self) -> Height:
         """Wait until a state should be fetched; the height of one that is proven to be final."""
+        asked = trio.current_time()
         while True:
-            with trio.move_on_after(ASK_AGAIN_S) as waiting:
+            with trio.move_on_at(asked + ASK_AGAIN_S):
                 await self._heard.wait()
-            if waiting.cancelled_caught:
+            if trio.current_time() >= asked + ASK_AGAIN_S:  # however much somebody talks: others are asked
+                asked = trio.current_time()
                 for peer in sorted(self._up):
                     self._links.send_sync(peer, GetOffer())
                 continue
@@ -124,13 +127,25 @@ class SyncWatch:
         wanted = [
             (height, peer) for peer, offer in ahead.items() for height in offer.snapshots if height > least
         ]
+        unproven: set[PeerId] = set()  # a peer is waited for once, however many heights it makes up
         for height, peer in sorted(wanted, reverse=True):
-            if not await self._is_proven(peer, height):
+            if peer in unproven:
                 continue
+            if not await self._is_proven(peer, height):
+                unproven.add(peer)
+                continue
+            if unserved and await self._moves_on(own):
+                return None
             if unserved or self._height() + WORTHWHILE_BLOCKS // 2 < height:  # blocks may have come meanwhile
                 self._log.info("state_sync.needed", height=own, snapshot=height, blocks_gone=unserved)
                 return height
         return None
+
+    async def _moves_on(self, own: Height) -> bool:
+        """Whether blocks come after all: that nobody has them is a claim, and a node at the tip hears it from
+        whoever is first to tell of the next snapshot."""
+        await trio.sleep(STUCK_S)
+        return self._height() > own
 
     async def _is_proven(self, peer: PeerId, height: Height) -> bool:
         try:

@@ -15,6 +15,7 @@ from relay_history import History
 from consensus.primitives.errors import DecodeError
 from consensus.primitives.ids import Height
 from net.identity import PeerId
+from node.state_sync import watching
 from node.state_sync.messages import (
     Offer,
     Request,
@@ -110,10 +111,43 @@ def test_how_far_behind_it_takes(history, tmp_path, mode, threshold, height, sto
 
 
 @pytest.mark.parametrize("mode", ["auto", "blocks"])
-def test_a_node_whose_peers_have_pruned_its_next_block_fetches_a_state(history, tmp_path, mode) -> None:
+def test_a_node_whose_peers_have_pruned_its_next_block_fetches_a_state(
+    history, tmp_path, mode, monkeypatch
+) -> None:
+    monkeypatch.setattr(watching, "STUCK_S", 0.01)
     world = World(history, tmp_path, mode, retention_blocks=20, height=5)
     assert world.store.oldest_block() > 6
     assert (world.outcome() is not None) == (mode == "auto")
+
+
+def test_nobody_stops_a_node_that_moves_on_by_claiming_that_its_next_block_is_gone(
+    history, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(watching, "STUCK_S", 0.01)
+    world = World(history, tmp_path, "auto")
+    heights = iter(range(BLOCKS))
+    world.watch._height = lambda: Height(next(heights))
+    gone = Height(10**6)
+    world.spoil = lambda answer: (
+        replace(answer, oldest_block=gone, final_height=gone) if isinstance(answer, Offer) else answer
+    )
+    assert world.outcome() is None
+    assert not world.banned
+
+
+def test_a_peer_is_waited_for_once_however_many_heights_it_makes_up(history, tmp_path) -> None:
+    world = World(history, tmp_path, "auto", threshold=64)
+    asked = []
+
+    def makes_up(answer):
+        if isinstance(answer, Offer):
+            return replace(answer, final_height=Height(10**9), snapshots=tuple(map(Height, range(500, 508))))
+        asked.append(answer)
+        return answer
+
+    world.spoil = makes_up
+    assert world.outcome() is None
+    assert len(asked) == 1
 
 
 def lying_offer(answer):
