@@ -6,20 +6,21 @@ same peers, on which it says nothing but requests; what peers say about agreemen
     choose   hear what peers offer; take the newest height that most of them serve; prove it
     fetch    ask for pieces, verify them in a thread, make them durable in lots
 
-When nobody serves the height any more, another one is chosen and what was fetched is dropped.
+When nobody serves the height any more, another one is chosen and what was fetched is dropped. When nobody
+has a state to fetch for long, the session gives up: the node's own store is still there to go on from, and
+were all nodes to wait for a state at once, nobody would be left to offer one.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Final
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from consensus.light.client import Checkpoint
-from consensus.primitives.errors import DecodeError, PeerFault
+from consensus.primitives.errors import DecodeError, PeerFault, UserError
 from consensus.primitives.ids import Height
 from consensus.primitives.tree import Piece, read_piece
 from consensus.relay.genesis import Genesis
@@ -47,6 +48,7 @@ ANSWERS: Final = 16  # received and not yet looked at; beyond, peers are not rea
 LOOK_S: Final = 0.25
 ASK_OFFERS_S: Final = 2.0
 NO_SOURCE_S: Final = 6.0  # without a peer that serves the height, until another one is chosen
+GIVE_UP_S: Final = 120.0  # without a state that can be proven, until the node goes on by blocks
 STALLED_S: Final = 60.0  # without a piece from those who say that they serve it
 TELL_S: Final = 2.0
 
@@ -132,8 +134,8 @@ class Session:
 
     # --- life
 
-    async def run(self) -> Fetched:
-        """Fetch until the state is whole.
+    async def run(self) -> Fetched | None:
+        """Fetch until the state is whole; None if nobody has one for so long that the node better goes on.
 
         Raises UserError if nothing that is trusted leads to what peers have, LocalFault.
         """
@@ -143,9 +145,11 @@ class Session:
             await trio.to_thread.run_sync(self._arriving.advance)  # a kill may have come just before
             while not self._arriving.whole:
                 target = self._arriving.target
-                if target is None or not await self._fetch(target):
-                    await self._choose()
+                if (target is None or not await self._fetch(target)) and not await self._choose():
+                    break
             nursery.cancel_scope.cancel()
+        if not self._arriving.whole:
+            return None
         target = self._arriving.target
         if target is None:
             raise RuntimeError("a whole state that nobody asked for")
@@ -161,29 +165,55 @@ class Session:
 
     # --- choosing
 
-    async def _choose(self) -> None:
-        """Settle on a snapshot that is proven to be final; on the one under way if it is offered again."""
-        for turn in count():
+    async def _choose(self) -> bool:
+        """Settle on a snapshot that is proven to be final; on the one under way if it is offered again.
+
+        False if there was none for long. Raises UserError if what is trusted leads to none that is offered.
+        """
+        began = trio.current_time()
+        while True:
+            self._offers.clear()  # an old offer may be of a state that is gone
             for peer in self._transport.connected():
                 self._send(peer, GetOffer())
             with trio.move_on_after(ASK_OFFERS_S):
-                while (
-                    turn > 0 or not self._heard_all()
-                ):  # at first whoever is there will do; then news is awaited
+                while not self._heard_all():
                     self._note_offer(*await self._answers.receive())
             target = self._arriving.target
             if target is not None and target.header.height in self._offered():
-                return
-            for peer, height in self._candidates():
-                try:
-                    snapshot = await self._prover.proven(peer, height)
-                except PeerFault as fault:
-                    self._transport.ban(peer, str(fault))
-                    continue
-                if snapshot is not None:
-                    await trio.to_thread.run_sync(self._arriving.begin, snapshot, self._trust.hops)
-                    self._log.info("state_sync.begun", height=height, peers=len(self._offers))
-                    return
+                return True
+            snapshot = await self._first_proven(patient=turn == 0)
+            if snapshot is not None:
+                await trio.to_thread.run_sync(self._arriving.begin, snapshot, self._trust.hops)
+                self._log.info("state_sync.begun", height=snapshot.header.height, peers=len(self._offers))
+                return True
+        return False
+
+    async def _first_proven(self, *, patient: bool) -> Snapshot | None:
+        """The best of the snapshots that are offered and proven to be final.
+
+        A peer is waited for once, however many heights it makes up. A snapshot to which nothing leads that
+        the operator trusts is passed over for others; UserError if there are none, unless `patient`: others
+        may still come.
+        """
+        unproven: set[PeerId] = set()
+        refusal: UserError | None = None
+        for peer, height in self._candidates():
+            if peer in unproven:
+                continue
+            try:
+                snapshot = await self._prover.proven(peer, height)
+            except PeerFault as fault:
+                self._transport.ban(peer, str(fault))
+                snapshot = None
+            except UserError as error:
+                refusal = error
+                continue
+            if snapshot is not None:
+                return snapshot
+            unproven.add(peer)
+        if refusal is not None and not patient:
+            raise refusal
+        return None
 
     def _note_offer(self, peer: PeerId, answer: Answer) -> None:
         if isinstance(answer, Offer):
