@@ -64,9 +64,10 @@ async def fetch_state(
 ) -> None:
     """Fetch a recent state; the node's store is then the one that begins there.
 
-    Raises UserError if nothing that this node trusts leads to what its peers have, LocalFault.
+    If nobody has one for long, the node's store stays, and what arrived is dropped: it would be the older one
+    by the next time. Raises UserError if nothing that is trusted leads to what peers have, LocalFault.
     """
-    data = config.data_path
+    data, fetched = config.data_path, None
     with directory_lock(data):
         with closing(Store(data / STORE_DIRECTORY)) as store:
             await trio.to_thread.run_sync(initialise, store, genesis)
@@ -74,15 +75,22 @@ async def fetch_state(
             with closing(arriving):
                 if arriving.target is not None:
                     log.info("state_sync.resumed", height=arriving.target.header.height)
-                fetched = await _session(config, genesis, keys, store, arriving, log).run()
-        settle(data)
-    log.info(
-        "state_sync.done",
-        height=fetched.height,
-        pieces=fetched.pieces,
-        bytes=fetched.bytes,
-        seconds=round(fetched.seconds, 3),
-    )
+                await trio.to_thread.run_sync(arriving.advance)  # a kill may have come just before
+                if not arriving.whole:  # else it came while the stores were exchanged: nobody need be asked
+                    fetched = await _session(config, genesis, keys, store, arriving, log).run()
+                whole = arriving.whole
+        if whole:
+            settle(data)
+        else:
+            shutil.rmtree(data / ARRIVING_DIRECTORY)
+    if fetched is not None:
+        log.info(
+            "state_sync.done",
+            height=fetched.height,
+            pieces=fetched.pieces,
+            bytes=fetched.bytes,
+            seconds=round(fetched.seconds, 3),
+        )
 
 
 def _session(

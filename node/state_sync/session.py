@@ -170,8 +170,8 @@ class Session:
 
         False if there was none for long. Raises UserError if what is trusted leads to none that is offered.
         """
-        began = trio.current_time()
-        while True:
+        began, patient = trio.current_time(), True
+        while trio.current_time() - began < GIVE_UP_S:
             self._offers.clear()  # an old offer may be of a state that is gone
             for peer in self._transport.connected():
                 self._send(peer, GetOffer())
@@ -181,11 +181,13 @@ class Session:
             target = self._arriving.target
             if target is not None and target.header.height in self._offered():
                 return True
-            snapshot = await self._first_proven(patient=turn == 0)
+            snapshot = await self._first_proven(patient=patient)
             if snapshot is not None:
                 await trio.to_thread.run_sync(self._arriving.begin, snapshot, self._trust.hops)
                 self._log.info("state_sync.begun", height=snapshot.header.height, peers=len(self._offers))
                 return True
+            patient = False
+            await trio.sleep(LOOK_S)
         return False
 
     async def _first_proven(self, *, patient: bool) -> Snapshot | None:
