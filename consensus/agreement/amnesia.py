@@ -37,7 +37,7 @@ def begin(r: Replica, nonce: Hash) -> None:
     if r.gate is None:
         return
     r.flush_journal(r.gate.lose_memory(nonce))
-    if r.config.amnesia is not AmnesiaPolicy.PROBE:
+    if r.config.amnesia is not AmnesiaPolicy.PROBE or not r.gate.amnesic:
         return
     sig = r.gate.sign_exempt(Kind.AMNESIA_PROBE, View(0), nonce, ZERO_HASH)
     r.probe = Probe(nonce=nonce, signature=sig, again_us=0)

@@ -156,7 +156,7 @@ class Agreement:
         # A lost journal stays lost until a key is there that could have signed what it held.
         self._lost = restored.records is None and setup.gate is None
         records = restored.records or ()
-        self._later = tuple(each for each in records if record_epoch(each) > setup.epoch)
+        self._later = _not_in_hand(records, setup)
         self._marks = tuple(each for each in records if isinstance(each, AmnesiaMark))
 
     def handle(self, event: Event | EpochBegins, now: Instant) -> list[Effect]:
@@ -285,7 +285,7 @@ class Agreement:
         )
         self._engine = self._make_engine(setup, restored)
         self._lost = self._lost and setup.gate is None
-        self._later = tuple(each for each in self._later if record_epoch(each) > setup.epoch)
+        self._later = _not_in_hand(self._later, setup)
         effects: list[Effect] = []
         for peer, link in sorted(self._links.items()):
             effects += self._turn(PeerUp(peer) if link.up else PeerDown(peer), now)
@@ -386,6 +386,13 @@ class Agreement:
                 return PeerMisbehaved(self._peer_out(peer), reason)
             case _:
                 return effect
+
+
+def _not_in_hand(records: Sequence[JournalRecord], setup: EpochSetup) -> tuple[JournalRecord, ...]:
+    """What a rewritten journal must hold beside what the epoch's engine remembers: records of later epochs,
+    and of this one where it has no gate that could: a key that is missing now may be brought back."""
+    known = setup.epoch if setup.gate is not None else setup.epoch - 1
+    return tuple(each for each in records if record_epoch(each) > known)
 
 
 def _by_peer(members: Sequence[Peer]) -> dict[Peer, Peer]:

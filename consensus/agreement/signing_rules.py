@@ -191,8 +191,11 @@ class SigningGate:
             self._remember(record)
 
     def lose_memory(self, nonce: Hash) -> AmnesiaRecord:
-        """Sign nothing from here on until a bar is set. The record must open the new journal."""
-        self.amnesic = True
+        """Sign nothing from here on until a bar is set, unless the key is newer than the loss.
+
+        The record must open the new journal: other keys, of other epochs, are still to hear of the loss.
+        """
+        self.amnesic = not self.fresh
         record = AmnesiaRecord(epoch=self.epoch, nonce=nonce)
         self.marks = (record,)
         return record

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 from agreement_epochs import EpochNet
-from agreement_loopback import CHAIN, GENESIS_MS, fake_sign
+from agreement_loopback import CHAIN, GENESIS_MS, fake_sign, fake_verify
 
-from consensus.agreement.config import AmnesiaPolicy
-from consensus.agreement.epochs import MAX_EARLY, MAX_EARLY_BYTES, MAX_EARLY_PEERS, EpochBegins
+from consensus.agreement.config import AmnesiaPolicy, Restored
+from consensus.agreement.epochs import MAX_EARLY, MAX_EARLY_BYTES, MAX_EARLY_PEERS, Agreement, EpochBegins
 from consensus.agreement.events import Instant, Peer, PeerMisbehaved, Received, Send, ServeChain
 from consensus.agreement.journal_records import (
     AmnesiaRecord,
@@ -367,6 +367,45 @@ def test_without_memory_a_key_stays_silent_until_a_fresh_one_takes_effect():
     net.run_to(10)
     signed = [m for source, m in net.wire[mark:] if source == 0 and isinstance(m, Vote | Proposal)]
     assert {epoch_of(m) for m in signed} == {3, 4}
+
+
+@pytest.mark.parametrize("policy", AmnesiaPolicy)
+def test_a_key_made_after_a_loss_signs_from_the_epoch_in_which_it_takes_effect(policy):
+    """It was lost while the node had no seat, so that the epoch in which it has one is the first to hear."""
+    without = equal(1, 2, 3, 4)
+    net = EpochNet([equal(0, 1, 2, 3, 4), without, [*without, (0, 1, 1)]], amnesia=policy).start()
+    net.run_to_epoch(2)
+    net.kill(0)
+    net.fresh.add((0, 1))
+    net.nodes[0].boot(journal=False)
+    mark = len(net.wire)
+    net.run_to_epoch(4)
+    signed = [m for source, m in net.wire[mark:] if source == 0 and isinstance(m, Vote | Proposal)]
+    assert {epoch_of(m) for m in signed} >= {3}
+    assert not any(isinstance(m, AmnesiaProbe) for source, m in net.wire[mark:] if source == 0)
+    kept = [decode_record(each) for each in net.nodes[0].journal]
+    assert any(isinstance(each, AmnesiaRecord) for each in kept)  # it weighs on the old key for ever
+    old = SigningGate(index=0, chain_id_hash=CHAIN, epoch=9, sign=fake_sign(0))
+    old.restore(net.nodes[0].engine.journal_snapshot())
+    assert old.amnesic
+
+
+def test_who_lacks_its_key_for_a_while_keeps_what_that_signed_in_the_epoch_under_way():
+    net = EpochNet([equal(0, 1, 2, 3)], epoch_blocks=9).start()
+    net.run_to(5)
+    net.kill(0)
+    node = net.nodes[0]
+    votes = {record for record in map(decode_record, node.journal) if isinstance(record, SignedRecord)}
+    setup = replace(node.setup(net.genesis), gate=None)
+    without = Agreement(
+        setup,
+        Restored(final=net.genesis, proof=None, records=tuple(map(decode_record, node.journal))),
+        chain_id_hash=CHAIN,
+        verify=fake_verify,
+        parameters=net.parameters,
+    )
+    assert votes
+    assert votes <= set(without.journal_snapshot())
 
 
 def test_a_probe_clears_later_epochs_unless_a_boundary_vote_stands():
