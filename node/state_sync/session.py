@@ -187,7 +187,8 @@ class Session:
                 self._log.info("state_sync.begun", height=snapshot.header.height, peers=len(self._offers))
                 return True
             patient = False
-            await trio.sleep(LOOK_S)
+            await trio.sleep(LOOK_S)  # where all have answered at once, and nobody has one
+        self._log.warning("state_sync.given_up", seconds=GIVE_UP_S, peers=len(self._offers))
         return False
 
     async def _first_proven(self, *, patient: bool) -> Snapshot | None:

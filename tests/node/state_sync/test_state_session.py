@@ -4,6 +4,7 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -21,7 +22,8 @@ from net.lanes import Lane
 from net.transport import Transport
 from node.state_sync import session as session_module
 from node.state_sync import trust as trust_module
-from node.state_sync.arriving import Arriving
+from node.state_sync.arriving import STORE_DIRECTORY, Arriving, is_under_way
+from node.state_sync.begin import fetch_state
 from node.state_sync.messages import GetPiece, PieceFound, PieceGone, Request, decode_sync_message
 from node.state_sync.server import SyncServer
 from node.state_sync.session import Links, Session
@@ -184,6 +186,35 @@ def test_a_fetch_waits_until_somebody_offers_a_state(history, tmp_path, monkeypa
         fetched, _ = trio.run(main)
         assert fetched.height == young.offering.newest()[-1]
     young.close()
+
+
+def test_a_fetch_that_finds_no_state_for_long_is_given_up(history, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(session_module, "GIVE_UP_S", 0.4)
+    young = history.store(tmp_path / "young", snapshot_ms=PERIOD_MS)
+    young.persist_blocking(history.blocks[:2])
+    with closing(opened(history, tmp_path)) as arriving:
+        trust = fresh_trust(history, tmp_path)
+        fetched, banned = trio.run(fetch, history, arriving, trust, [Peer(history, young, 1)])
+        assert not arriving.whole
+    assert fetched is None
+    assert not banned
+    young.close()
+
+
+def test_a_whole_state_takes_its_place_though_the_store_is_gone_and_nobody_is_asked(
+    history, source, tmp_path, monkeypatch
+) -> None:
+    with closing(opened(history, tmp_path)) as arriving:  # and killed between the two renames
+        fetched, _ = trio.run(
+            fetch, history, arriving, fresh_trust(history, tmp_path), [Peer(history, source, 1)]
+        )
+    later = history.genesis.time_ms + history.genesis.parameters.trusting_ms + DAY_MS
+    monkeypatch.setattr(trust_module, "_now_ms", lambda: later)  # genesis leads nowhere any more
+    config = SimpleNamespace(data_path=tmp_path)
+    trio.run(fetch_state, config, history.genesis, None, LOG)
+    assert not is_under_way(tmp_path)
+    with closing(Store(tmp_path / STORE_DIRECTORY)) as store:
+        assert store.height() == fetched.height
 
 
 def test_a_checkpoint_of_the_operator_leads_to_a_state(history, source, tmp_path) -> None:
