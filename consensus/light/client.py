@@ -52,6 +52,11 @@ class TrustExpired(UserError):
     """The trusted block is too old to lead anywhere; the text says what to do."""
 
 
+class ClockBehind(UserError):
+    """A block that is final is dated ahead of the caller's clock: no honest validator would have signed it
+    if the clock were right, so that the peer who showed it is not to blame."""
+
+
 class Conflict(PeerFault):
     """Two blocks of one height, both with a valid finality proof: more than F of stake is guilty.
 
@@ -175,8 +180,8 @@ def advance(
 ) -> TrustedState:
     """The state that trusts `head`, reached from `trusted` by `hops`.
 
-    Raises TrustExpired, PeerFault that names what does not hold, or its kind Conflict where `head` and
-    the trusted block can not both be final.
+    Raises TrustExpired, ClockBehind, PeerFault that names what does not hold, or its kind Conflict where
+    `head` and the trusted block can not both be final.
     """
     check_age(trusted, parameters, now_ms)
     if trusted.chain != parameters.chain:
@@ -207,7 +212,7 @@ def verify_light_proof(
 ) -> tuple[TrustedState, bytes | None]:
     """What a bundle shows to who trusts `checkpoint` and asks `question`: the head to trust, and the value.
 
-    Raises TrustExpired, or PeerFault that names what does not hold.
+    Raises TrustExpired, ClockBehind, or PeerFault that names what does not hold.
     """
     if proof.chain != parameters.chain:
         raise PeerFault("the proof is of another network")
@@ -284,7 +289,9 @@ def _step(
         raise PeerFault(f"block {header.height} is dated before the block that it follows")
     if header.time_ms > now_ms + CLOCK_DRIFT_MS:
         ahead_s = (header.time_ms - now_ms) // 1_000
-        raise PeerFault(f"block {header.height} is dated {ahead_s} s from now: set this machine's clock")
+        raise ClockBehind(
+            f"block {header.height} is final and dated {ahead_s} s from now: set this machine's clock"
+        )
     return TrustedState(
         chain=here.chain,
         header=header,

@@ -13,6 +13,7 @@ from consensus.agreement.messages import CertificateType, FinalityProof, block_h
 from consensus.agreement.thresholds import Mode
 from consensus.light.client import (
     CLOCK_DRIFT_MS,
+    ClockBehind,
     Conflict,
     LightParameters,
     TrustExpired,
@@ -205,8 +206,10 @@ def test_a_block_of_the_future_is_no_anchor_for_later() -> None:
     assert go(chain, trusted(chain, 0), (), head, now_ms).height == 2
     late = replace(chain.headers[2], time_ms=now_ms + CLOCK_DRIFT_MS + 1)
     proof = FinalityProof(path=(), certificate=chain.certificate(late))
-    with pytest.raises(PeerFault, match="set this machine's clock"):
+    with pytest.raises(ClockBehind, match=r"final and dated .* set this machine's clock"):
         go(chain, trusted(chain, 0), (), replace(head, header=late, finality=proof), now_ms)
+    with pytest.raises(PeerFault, match="another block"):  # who can not prove it says nothing of clocks
+        go(chain, trusted(chain, 0), (), replace(head, header=late), now_ms)
     before = replace(chain.headers[2], time_ms=GENESIS_MS)
     proof = FinalityProof(path=(), certificate=chain.certificate(before))
     with pytest.raises(PeerFault, match="dated before"):

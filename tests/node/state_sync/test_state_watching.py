@@ -15,6 +15,7 @@ from relay_history import History
 from consensus.primitives.errors import DecodeError
 from consensus.primitives.ids import Height
 from net.identity import PeerId
+from node.state_sync import trust as trust_module
 from node.state_sync import watching
 from node.state_sync.messages import (
     Offer,
@@ -172,6 +173,13 @@ def test_a_forged_proof_bans_its_sender(history, tmp_path) -> None:
     world = World(history, tmp_path, "state", spoil=forged_proof)
     assert world.outcome() is None
     assert PEER in world.banned
+
+
+def test_nobody_is_blamed_for_this_machines_clock(history, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(trust_module, "_now_ms", lambda: history.genesis.time_ms - 120_000)
+    world = World(history, tmp_path, "state")
+    assert world.outcome() is None
+    assert not world.banned
 
 
 def test_nobody_is_blamed_when_the_node_has_passed_the_snapshot_meanwhile(history, tmp_path) -> None:
