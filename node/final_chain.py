@@ -129,12 +129,13 @@ class FinalChain:
         """Write everything that is final and executed, and the certificates that were relied on."""
         self._more, self._urgent = trio.Event(), trio.Event()
         batch = list(self._pending.values())
-        certificates, self._certificates = self._certificates, []
+        certificates = tuple(self._certificates)
         if not batch and not certificates:
             return
         oldest = self._view.oldest_epoch()
         with trio.CancelScope(shield=True):
             await self._store.persist(batch, certificates, oldest)
+        del self._certificates[: len(certificates)]
         if not batch:
             return
         self.persisted_height = batch[-1].height
@@ -150,6 +151,11 @@ class FinalChain:
         persisted(self.persisted_height)
 
     # --- reading
+
+    def certificates(self, epoch: int, first: int, last: int, limit: int) -> list[Certificate]:
+        """Those that this node relied on in the views `first` to `last`, at most `limit`."""
+        waiting = [each for each in self._certificates if each.epoch == epoch and first <= each.view <= last]
+        return [*waiting, *self._store.certificates(epoch, first, last, limit)][:limit]
 
     @property
     def view(self) -> StateView:

@@ -104,7 +104,7 @@ class Prover:
             validators=self.start(height).validators,
             headers=(*reversed(headers), *head.finality.path),
             certificate=certificate,
-            support=tuple(self._store.certificates(epoch, first, certificate.view, MAX_SUPPORT)),
+            support=tuple(self._chain.certificates(epoch, first, certificate.view, MAX_SUPPORT)),
         )
 
     # --- state
