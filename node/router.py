@@ -6,6 +6,7 @@ not decode convicts its sender, because links are authenticated. Transactions tr
 thousand of them are a few frames; a batch is flooded as one item.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Protocol
@@ -35,7 +36,7 @@ BATCH_TRANSACTIONS: Final = 512
 MAX_BATCH_TRANSACTIONS: Final = 4_096
 MAX_BATCH_BYTES: Final = 2 * MAX_TRANSACTION_BYTES
 INTAKE_BATCHES: Final = 64  # batches of transactions waiting to be checked; beyond, they are dropped
-SERVE_REQUESTS: Final = 16  # peers catching up at once; beyond, they ask again
+SERVE_REQUESTS: Final = 128  # peers catching up at once, one request of each; beyond, they ask again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,8 @@ class Router:
         self._inbox: Inbox | None = None
         self._flood: Flood | None = None
         self._to_check, self._unchecked = trio.open_memory_channel[TransactionBatch](INTAKE_BATCHES)
-        self._to_serve, self._unserved = trio.open_memory_channel[ServeChain](SERVE_REQUESTS)
+        self._unserved: OrderedDict[Peer, ServeChain] = OrderedDict()  # in turn
+        self._asked = trio.Event()
 
     def bind(self, transport: Transport, inbox: Inbox) -> None:
         """Join the two sides; before either runs."""
@@ -205,11 +207,16 @@ class Router:
         self._bound_transport.broadcast(*zip(lanes, frames, strict=True))
 
     def serve_chain(self, request: ServeChain) -> None:
-        """Queue an answer from the store; a peer that is not served asks again."""
-        try:
-            self._to_serve.send_nowait(request)
-        except trio.WouldBlock:
+        """Queue an answer from the store; a peer that is not served asks again.
+
+        Of one peer its newest request counts, in the place of the one before: who asks most is not served
+        most, and keeps nobody out.
+        """
+        if request.peer not in self._unserved and len(self._unserved) >= SERVE_REQUESTS:
             self._log.info("chain.not_served", peer=request.peer, first=request.first)
+            return
+        self._unserved[request.peer] = request
+        self._asked.set()
 
     def misbehaved(self, peer: Peer, reason: str) -> None:
         """Ban a peer."""
@@ -268,14 +275,18 @@ class Router:
     # --- tasks
 
     async def run_server(self) -> None:
-        """Answer peers that catch up, one after the other, from the store."""
+        """Answer peers that catch up, one after the other, from the store; until cancelled."""
         limiter = trio.CapacityLimiter(1)
 
         def answer(request: ServeChain) -> tuple[Chain, bytes]:
             chain = self._serve(request.first, request.last)
             return chain, encode_message(chain)
 
-        async for request in self._unserved:
+        while True:
+            while not self._unserved:
+                self._asked = trio.Event()
+                await self._asked.wait()
+            _, request = self._unserved.popitem(last=False)
             chain, frame = await trio.to_thread.run_sync(answer, request, limiter=limiter)
             identity = self._identities.get(request.peer)
             if identity is not None:

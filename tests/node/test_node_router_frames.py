@@ -205,10 +205,14 @@ def test_peers_that_catch_up_are_served_one_after_the_other() -> None:
         return Chain(first=Height(first), blocks=(), proof=None)
 
     router, transport, _ = made(serve)
+    peers = [router.number(PeerId(index.to_bytes(32, "big"))) for index in range(SERVE_REQUESTS + 3)]
+    served = range(1, SERVE_REQUESTS + 1)
 
     async def run() -> None:
-        for index in range(SERVE_REQUESTS + 3):  # the last ones must ask again
-            router.serve_chain(ServeChain(Peer(1), Height(index + 1), Height(9)))
+        for height in range(900, 1_000):  # who asks again and again has one place, for what it asked last
+            router.serve_chain(ServeChain(peers[0], Height(height), Height(1_000)))
+        for index, peer in enumerate(peers):  # the last ones must ask again
+            router.serve_chain(ServeChain(peer, Height(index + 1), Height(1_000)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(router.run_server)
             while len(transport.sent) < SERVE_REQUESTS:  # noqa: ASYNC110
@@ -217,7 +221,7 @@ def test_peers_that_catch_up_are_served_one_after_the_other() -> None:
             nursery.cancel_scope.cancel()
 
     trio.run(run)
-    assert asked == [(index + 1, 9) for index in range(SERVE_REQUESTS)]
+    assert asked == [(first, 1_000) for first in served]
     assert {lane for _, lane, _ in transport.sent} == {Lane.BLOCKS}
 
 
