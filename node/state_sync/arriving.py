@@ -15,8 +15,9 @@ The node's own store stays as it is until the new one is whole: `settle` then ex
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ STORE_DIRECTORY: Final = "store"
 ARRIVING_DIRECTORY: Final = "arriving"
 REPLACED_DIRECTORY: Final = "replaced"
 PARTS: Final = 16  # ranges that a tree is cut into once it is known to be larger than a piece
+LOT: Final = 1_000  # certificates copied in one transaction
 _PART: Final = (1 << 256) // PARTS
 
 Subtrees = Callable[[NodeStore, Hash], Mapping[Hash, int]]
@@ -152,6 +154,20 @@ class Arriving:
                 self._finish(txn, target)
         return trees
 
+    def take_over(self, own: Store) -> None:
+        """Keep the certificates that this node relied on (CONSENSUS.md section 17.2): nobody else answers for
+        its votes, and its own store goes. Doing it again changes nothing."""
+        name, after = "certificates", b""
+        while True:
+            with own.reading() as source, source.cursor(db=own.databases[name]) as cursor:
+                lot = [(bytes(key), bytes(value)) for key, value in islice(_above(cursor, after), LOT)]
+            if not lot:
+                return
+            with self.store.writing() as txn:
+                for key, value in lot:
+                    txn.put(key, value, db=self.store.databases[name])
+            after = lot[-1][0]
+
     def _put(self, txn: Any, ranges: Iterable[TreeRange]) -> None:
         for each in ranges:
             value = COUNT.pack(each.weight) + each.first
@@ -177,6 +193,11 @@ class Arriving:
         store = Store(self._data / ARRIVING_DIRECTORY, retention=0)
         store.initialise(*self._genesis, {})
         return store
+
+
+def _above(cursor: Any, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The entries above `key`, ascending."""
+    return iter(cursor.iternext()) if cursor.set_range(key + b"\0") else iter(())
 
 
 def _tree(root: Hash, weight: int) -> TreeRange:

@@ -79,6 +79,8 @@ async def fetch_state(
                 if not arriving.whole:  # else it came while the stores were exchanged: nobody need be asked
                     fetched = await _session(config, genesis, keys, store, arriving, log).run()
                 whole = arriving.whole
+                if whole:
+                    await trio.to_thread.run_sync(arriving.take_over, store)
         if whole:
             settle(data)
         else:

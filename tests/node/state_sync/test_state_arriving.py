@@ -14,6 +14,7 @@ from relay_history import History, content
 
 from consensus.primitives.errors import DecodeError
 from consensus.primitives.tree import Piece, make_piece, read_piece
+from node.state_sync import arriving as arriving_module
 from node.state_sync.arriving import (
     STORE_DIRECTORY,
     Arriving,
@@ -128,6 +129,19 @@ def test_another_target_drops_what_was_fetched_of_the_first(tmp_path, history, s
     fetch_all(arriving, source)
     assert arriving.whole
     assert arriving.target == history.snapshot(SNAPSHOT)
+    arriving.close()
+
+
+def test_the_certificates_that_the_node_relied_on_stay(tmp_path, history, monkeypatch) -> None:
+    monkeypatch.setattr(arriving_module, "LOT", 3)
+    own = history.store(tmp_path / STORE_DIRECTORY)
+    relied_on = [history.certificate(final.block.header) for final in history.blocks[:8]]
+    own.persist_blocking([], relied_on)
+    arriving = opened(history, tmp_path)
+    for _ in range(2):  # the second time after a kill
+        arriving.take_over(own)
+    assert arriving.store.certificates(1, 0, 100, 100) == relied_on
+    own.close()
     arriving.close()
 
 
