@@ -79,7 +79,10 @@ def sync(
     path = state_path(state_file, known.parameters.chain)
     kept = read_state(path, known.parameters.chain)
     begun = kept if trust.trusted is None else None  # a block given now comes before what was kept
-    state, hops = ask(rpc_url(rpc), lambda client: _follow(client, known, begun))
+    try:
+        state, hops = ask(rpc_url(rpc), lambda client: _follow(client, known, begun))
+    except Conflict as conflict:
+        raise _fork(conflict, path) from None
     write_state(path, state)
     agreed = [_cross_check(url, state, known, path, begun) for url in witnesses]
     rows = [
@@ -103,7 +106,7 @@ def sync(
 
 
 async def _follow(client: RpcClient, trust: Trust, kept: TrustedState | None) -> tuple[TrustedState, int]:
-    """The state that trusts the node's newest block, and the hops on the way. Raises UserError."""
+    """The state that trusts the node's newest block, and the hops on the way. Raises UserError, Conflict."""
     try:
         state = kept or begin(await fetch_start(client, trust), trust.checkpoint, trust.parameters)
         check_age(state, trust.parameters, now_ms())
@@ -121,6 +124,8 @@ async def _follow(client: RpcClient, trust: Trust, kept: TrustedState | None) ->
             if head.header.epoch == state.epoch:
                 return advance(state, (), head, trust.parameters, now_ms()), hops
         raise UserError(f"{client.url} does not have the end of epoch {state.epoch}; ask another node")
+    except Conflict:  # not the node's fault, but proof of a fork
+        raise
     except PeerFault as error:
         raise UserError(f"what {client.url} says is wrong ({error}); {LIAR}") from None
 
@@ -140,16 +145,12 @@ def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path, begun:
     try:
         advance(state, (), head, trust.parameters, now_ms())
     except Conflict as conflict:
-        files = [path.with_name(f"conflict-{state.height}-{which}.final") for which in ("known", "other")]
-        for file, side in zip(files, (conflict.known, conflict.other), strict=True):
-            write_file(file, encode(side))
-        raise UserError(
-            f"{conflict}: they are in {files[0]} and {files[1]}. To name the guilty, have a node of each"
-            f" side write `phalanx evidence dossier {state.height}` and give both to `phalanx evidence blame`"
-        ) from None
+        raise _fork(conflict, path) from None
     except PeerFault as error:
         try:
             other, _ = ask(url, lambda client: _follow(client, trust, begun))
+        except Conflict as conflict:
+            raise _fork(conflict, path) from None
         except UserError:
             return f"{url} shows another block {state.height}, which is not final ({error}); {LIAR}"
         raise UserError(
@@ -158,6 +159,18 @@ def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path, begun:
             " both: of the first epoch whose ends differ have each side write a `phalanx evidence dossier`"
         ) from None
     raise UserError(f"{url} shows another block {state.height}; it can not be held against the trusted one")
+
+
+def _fork(conflict: Conflict, path: Path) -> UserError:
+    """Keep both proofs beside the client's file; what to tell the user."""
+    height = conflict.known.header.height
+    files = [path.with_name(f"conflict-{height}-{which}.final") for which in ("known", "other")]
+    for file, side in zip(files, (conflict.known, conflict.other), strict=True):
+        write_file(file, encode(side))
+    return UserError(
+        f"{conflict}: they are in {files[0]} and {files[1]}. To name the guilty, have a node of each"
+        f" side write `phalanx evidence dossier {height}` and give both to `phalanx evidence blame`"
+    )
 
 
 # --- prove

@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from click.testing import CliRunner
 from light_chain import CHAIN, EPOCH_BLOCKS, LightChain
 
 from consensus.light.client import TrustExpired, begin
@@ -10,7 +11,7 @@ from consensus.primitives.codec import decode
 from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Milliseconds
 from node.cli import light
-from node.cli.trust import Trust
+from node.cli.trust import Trust, TrustOptions, read_state, write_state
 
 STAKES = [[5, 3, 4, 3], [5, 0, 4, 3, 6], [1, 2, 4, 3, 6, 1, 1]]
 OTHER = [[5, 3, 4, 3], [5, 2, 4, 3, 6], [1, 2, 4, 3, 6, 1, 1]]
@@ -106,6 +107,24 @@ def test_a_fork_within_the_epoch_leaves_both_proofs(tmp_path) -> None:
     state, _ = follow(FakeNode(chain, height=3), trust)
     with pytest.raises(UserError, match=r"two blocks of height 3 are final.*evidence dossier"):
         light._cross_check(FakeNode(fork, height=4), state, trust, path, None)
-    files = sorted(tmp_path.glob("conflict-3-*.final"))
+    _leaves_both(tmp_path, chain, fork)
+
+
+def test_a_node_that_is_followed_may_be_on_the_other_side_of_a_fork(tmp_path, monkeypatch) -> None:
+    chain, fork = LightChain(STAKES[:1]), LightChain(STAKES[:1], fork=b"another")
+    trust, path = trust_of(chain), tmp_path / "state"
+    state, _ = follow(FakeNode(chain, height=3), trust)
+    write_state(path, state)
+    monkeypatch.setattr(light, "rpc_url", lambda rpc: FakeNode(fork, height=3))
+    monkeypatch.setattr(TrustOptions, "resolve", lambda self: trust)
+    result = CliRunner().invoke(light.sync, ["--state", str(path)], obj=None)
+    assert isinstance(result.exception, UserError)
+    assert "two blocks of height 3 are final" in str(result.exception)
+    assert read_state(path, CHAIN) == state
+    _leaves_both(tmp_path, chain, fork)
+
+
+def _leaves_both(path, chain, fork) -> None:
+    files = sorted(path.glob("conflict-3-*.final"))
     heads = [decode(FinalHead, each.read_bytes(), limit=1 << 20) for each in files]
     assert [each.header for each in heads] == [chain.headers[3], fork.headers[3]]
