@@ -342,7 +342,10 @@ class NodeApi(Protocol):
         ...
 
     def light_hops(self, epoch: Epoch) -> bytes:
-        """Encoded `Hops` over the ends of `epoch` and later ones, as many as one answer holds."""
+        """Encoded `Hops` over the ends of `epoch` and later ones, as many as one answer holds.
+
+        It and `dossier` take long and only read what is final: they may be called in a thread.
+        """
         ...
 
     def dossier(self, height: Height, view: View) -> bytes:

@@ -30,6 +30,7 @@ from node.rpc.parameters import (
 )
 
 METHODS: Final = Methods()
+_LONG_READS: Final = trio.CapacityLimiter(1)
 SLICE: Final = 100  # items answered between two turns of the loop: under a millisecond
 
 
@@ -49,6 +50,11 @@ async def _by_slices(items: Sequence[Any], answer: Callable[[Any], Sequence[Any]
             await trio.lowlevel.checkpoint()
         parts.append(dump(to_json(answer(items[start : start + SLICE])))[1:-1])
     return JsonText(b"[" + b",".join(parts) + b"]")
+
+
+async def _off_the_loop(answer: Callable[[], str]) -> str:
+    """An answer of many blocks or many epochs, read in a thread, one at a time: it may take seconds."""
+    return await trio.to_thread.run_sync(answer, limiter=_LONG_READS, abandon_on_cancel=False)
 
 
 @METHODS.method
@@ -145,13 +151,13 @@ async def light_start(context: Context, *, height: HeightNumber) -> Any:
 @METHODS.method
 async def light_hops(context: Context, *, epoch: HeightNumber) -> Any:
     """The ends of `epoch` and later ones, with the sets that follow."""
-    return {"hops": context.api.light_hops(Epoch(epoch)).hex()}
+    return {"hops": await _off_the_loop(lambda: context.api.light_hops(Epoch(epoch)).hex())}
 
 
 @METHODS.method
 async def dossier(context: Context, *, height: HeightNumber, view: HeightNumber = 0) -> Any:
     """What the node holds that makes a block final, down to a view: for blame."""
-    return {"dossier": context.api.dossier(Height(height), View(view)).hex()}
+    return {"dossier": await _off_the_loop(lambda: context.api.dossier(Height(height), View(view)).hex())}
 
 
 @METHODS.method

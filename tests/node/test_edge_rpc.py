@@ -2,12 +2,15 @@
 
 import json
 import socket
+import threading
 
 import httpx
 import pytest
 import trio
 from edge_fakes import FakeNode, serving, status_of
 
+from consensus.light.proofs import Hops
+from consensus.primitives.codec import encode
 from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Hash
 from node.api import Stage
@@ -229,6 +232,30 @@ def test_sets_of_epochs_and_evidence_cross_the_wire_as_they_are():
             assert (await client.submit_evidence(b"\x09")).signer == 9
             with pytest.raises(RpcError, match="no evidence"):
                 await client.submit_evidence(b"nothing")
+
+    trio.run(main)
+
+
+def test_what_takes_long_is_read_while_others_are_answered():
+    node, asked, go_on = FakeNode(), threading.Event(), threading.Event()
+
+    def light_hops(epoch):
+        asked.set()
+        if not go_on.wait(10):
+            raise UserError("the loop was held")
+        return encode(Hops(hops=()))
+
+    node.light_hops = light_hops
+    node.dossier = lambda height, view: bytes([height, view])
+
+    async def main():
+        async with serving(node) as url, RpcClient(url) as client, RpcClient(url) as other:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.light_hops, 1)
+                await trio.to_thread.run_sync(asked.wait)
+                assert (await other.status()).network == node.status().network
+                go_on.set()
+            assert await client.dossier(3, 2) == b"\x03\x02"
 
     trio.run(main)
 
