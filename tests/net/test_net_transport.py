@@ -81,7 +81,8 @@ def test_a_full_mesh_comes_up_and_a_broadcast_reaches_everybody() -> None:
             records = [each.records_sent for each in nodes[3].transport.statistics().peers.values()]
             assert nodes[3].transport.broadcast((Lane.CONSENSUS, b"to all"), (Lane.BLOCKS, b"at once")) == 4
             after = [each.records_sent for each in nodes[3].transport.statistics().peers.values()]
-            assert [each - before for each, before in zip(after, records, strict=True)] == [1] * 4
+            left = [each - before for each, before in zip(after, records, strict=True)]
+            assert max(left) <= 1, "two payloads share a record; it may wait for one that is under way"
             for n in (0, 1, 2, 4):
                 await nodes[n].until(lambda n=n: nodes[n].received() == [b"to all", b"at once"])
             inbound = {n: nodes[2].transport.statistics().peers[IDS[n]].inbound for n in (0, 1, 3, 4)}
