@@ -96,6 +96,8 @@ class Parameters:
             raise ValueError(f"max_validators is at most {MAX_SET}")
         if self.min_stake >> 64:
             raise ValueError("min_stake is below 2^64, as every stake")
+        if not self.trusting_ms:
+            raise ValueError("trusting_ms must not be zero: no light client could begin")
         if self.trusting_ms >= self.unbonding_ms:
             raise ValueError(
                 "trusting_ms must be below unbonding_ms: whom a light client believes must still have stake"

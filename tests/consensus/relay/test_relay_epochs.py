@@ -222,6 +222,7 @@ def test_a_block_is_of_the_epoch_of_its_height() -> None:
     ("changes", "reason"),
     [
         ({"trusting_ms": 21 * 86_400_000}, "trusting_ms must be below unbonding_ms"),
+        ({"trusting_ms": 0}, "trusting_ms must not be zero"),
         ({"unbonding_epochs": 13}, "evidence_epochs is at most unbonding_epochs"),
         ({"evidence_epochs": 22}, "evidence_epochs is at most unbonding_epochs"),
         ({"evidence_epochs": 0}, "evidence_epochs must not be zero"),
