@@ -6,7 +6,8 @@ connection may then write from synchronous code (`Connection.send`) as well as f
 
 import socket
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import trio
 
@@ -48,12 +49,16 @@ async def accept(listener: socket.socket) -> tuple[socket.socket, str]:
         return sock, f"{address[0]}:{address[1]}"
 
 
-async def connect(host: str, port: int) -> socket.socket:
-    """A connected socket, trying the addresses of `host` in turn. Raises `OSError`."""
+async def connect(host: str, port: int, resolvers: trio.CapacityLimiter) -> socket.socket:
+    """A connected socket, trying the addresses of `host` in turn. Raises `OSError`.
+
+    A name is looked up in a thread of `resolvers`: where no server answers, a look-up keeps its thread for
+    long after nobody waits for it any more, and trio's own threads are needed for other things.
+    """
     failure: OSError | None = None
     try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a host may be anything that a peer had written down, "a..b" too
+        found = await _resolve(host, port, resolvers)
+    except UnicodeError as error:  # "a..b"
         raise OSError(f"{host!r} can not be the name of a host: {error}") from None
     for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
@@ -71,6 +76,14 @@ async def connect(host: str, port: int) -> socket.socket:
             raise
         sock.close()
     raise failure if failure is not None else OSError(f"{host} has no address")
+
+
+async def _resolve(host: str, port: int, resolvers: trio.CapacityLimiter) -> list[Any]:
+    """What `socket.getaddrinfo` says; an IP literal needs no thread."""
+    with suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    return await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=resolvers)
 
 
 def tune(sock: socket.socket, unsent_bytes: int) -> None:

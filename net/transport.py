@@ -55,6 +55,7 @@ YOUNG_S: Final = (
     1.0  # a connection younger than this is not stale, and one that ended so young was no success
 )
 ACCEPT_PAUSE_S: Final = 0.1  # after the system refused us a file descriptor
+RESOLVERS: Final = 4  # names of hosts that are looked up at a time
 
 
 class Transport:
@@ -117,6 +118,7 @@ class Transport:
         self._bans = Bans(self._limits.ban_s, time.monotonic)
         self._refusals = Refusals(self._log, time.monotonic)
         self._random = random.Random()
+        self._resolvers = trio.CapacityLimiter(RESOLVERS)
 
     # --- what others see
 
@@ -368,7 +370,7 @@ class Transport:
     async def _connect(self, address: Address) -> socket.socket:
         with trio.move_on_after(self._limits.handshake_timeout_s):
             try:
-                return await sockets.connect(*address)
+                return await sockets.connect(*address, self._resolvers)
             except OSError as error:
                 detail = error.strerror or str(error)
                 raise HandshakeRefused(RefusalReason.UNREACHABLE, detail, by_remote=True) from None

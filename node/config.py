@@ -4,6 +4,7 @@
 be right. What is read is frozen, and its paths are absolute: nothing else of the node looks at the file.
 """
 
+import ipaddress
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
@@ -49,6 +50,15 @@ class Address(NamedTuple):
 
     host: str
     port: int
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the host is an IP address, which nobody has to be asked for."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

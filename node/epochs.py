@@ -205,9 +205,13 @@ class Epochs:
 
 
 def _address(text: str) -> Address | None:
-    """Where a member says that it listens; what nobody can dial is nowhere."""
+    """Where a member says that it listens; what nobody can dial is nowhere, and so is a name.
+
+    To resolve names that anybody may register would let them say whom every node asks, and where it dials
+    from one moment to the next (docs/decisions/024). An operator may write names into the config.
+    """
     try:
         found = parse_address(text) if text else None
     except ValueError:
         return None
-    return None if found is None or found.host in EVERYWHERE else found
+    return None if found is None or found.host in EVERYWHERE or not found.is_literal else found

@@ -69,8 +69,8 @@ def bond(
     consensus = open_key(str(directory / keys.CONSENSUS_FILE), None, send.passphrase_file)
     identity = open_key(str(directory / keys.IDENTITY_FILE), None, send.passphrase_file)
     shown = address or descriptor.address
-    if shown is not None and shown.host in EVERYWHERE:
-        raise UserError(f"nobody can dial {shown}: say where the node is reached with --address HOST:PORT")
+    if shown is not None:
+        _check_dialled(shown, "with --address IP:PORT")
     action = Bond(
         name=name or descriptor.name,
         consensus_key=consensus.public,
@@ -170,6 +170,7 @@ def _fresh_key(node: Path, directory: Path, passphrase_file: Path | None) -> tup
 @pass_output
 def set_address(output: Output, *, address: Address, send: Sending) -> None:
     """Tell the network where the validator is dialled from the next epoch on."""
+    _check_dialled(address, "as IP:PORT")
     submit(output, send.submission(), SetAddress(address=str(address)))
 
 
@@ -180,6 +181,14 @@ def set_address(output: Output, *, address: Address, send: Sending) -> None:
 def unjail(output: Output, *, send: Sending) -> None:
     """Let a jailed validator be elected again, once its time in jail is over."""
     submit(output, send.submission(), Unjail())
+
+
+def _check_dialled(address: Address, how: str) -> None:
+    """Raises UserError for what no node will dial, read from the chain."""
+    if address.host in EVERYWHERE:
+        raise UserError(f"nobody can dial {address}: say where the node is reached {how}")
+    if not address.is_literal:
+        raise UserError(f"nodes resolve no names from the chain, and {address} is one: say {how}")
 
 
 def _prover(submission: Submission) -> Callable[[SigningKey], Any]:

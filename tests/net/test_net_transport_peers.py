@@ -1,8 +1,14 @@
 """Whom a transport is connected with may change while it runs."""
 
+import socket
+import threading
+
 import pytest
 import trio
 from net_world import IDS, LOOPBACK, QUICK, Node, free_port, wait_for
+
+from net.identity import Identity
+from net.transport import RESOLVERS
 
 LOW, MIDDLE, HIGH = 0, 1, 2
 
@@ -70,5 +76,33 @@ def test_a_host_that_can_have_no_name_is_unreachable_and_no_more(host: str) -> N
             await low.log.wait("peer.refused", reason="unreachable")
             low.transport.set_peers({IDS[MIDDLE]: (host, 1), IDS[HIGH]: high.transport.address})
             await low.until_up(HIGH)
+
+    trio.run(main)
+
+
+def test_names_that_no_server_answers_for_keep_no_thread_from_others(monkeypatch) -> None:
+    answered, real = threading.Event(), socket.getaddrinfo
+    asked: list[str] = []
+
+    def look_up(host, *rest, **more):
+        if host.endswith(".invalid") and not more.get("flags", 0) & socket.AI_NUMERICHOST:
+            asked.append(host)
+            answered.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no server answers")
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    async def main() -> None:
+        strangers = [Identity(bytes([100 + number]) * 32).peer_id for number in range(3 * RESOLVERS)]
+        peers = {each: (f"{each.hex()[:8]}.invalid", 1) for each in strangers}
+        async with Node(HIGH, {}).running() as high:
+            peers[IDS[HIGH]] = high.transport.address
+            async with Node(LOW, peers).running() as low:
+                await wait_for(lambda: len(asked) == RESOLVERS)
+                await low.until_up(HIGH)  # an address needs nobody's answer
+                assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+                assert len(asked) == RESOLVERS
+                answered.set()
 
     trio.run(main)

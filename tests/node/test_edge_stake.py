@@ -214,7 +214,12 @@ def test_a_bond_that_can_not_be_says_why(network, phalanx, make, arguments, word
 def test_an_address_that_nobody_can_dial_is_refused(network, phalanx) -> None:
     node = make_node("erin", listen="0.0.0.0:7001")
     fund(network, node, 10**6)
-    assert "--address HOST:PORT" in phalanx("stake", "bond", node, "--amount", "100", fails=True)
+    assert "--address IP:PORT" in phalanx("stake", "bond", node, "--amount", "100", fails=True)
+    name = ("--address", "node.example.org:7001")
+    assert "resolve no names" in phalanx("stake", "bond", node, "--amount", "100", *name, fails=True)
+    assert "resolve no names" in phalanx(
+        "stake", "set-address", name[1], "--from", account_file(0), fails=True
+    )
     assert phalanx("stake", "bond", node, "--amount", "100", "--address", "10.0.0.1:7001")
 
 

@@ -1,5 +1,6 @@
 """What the state says of an epoch, as one node reads it: whom to let in, whom to dial, which key signs."""
 
+import pytest
 import trio
 from node_world import World, stored_key
 from relay_fakes import USERS, VALIDATORS
@@ -10,7 +11,7 @@ from consensus.relay.staking import possession_bytes
 from consensus.relay.transactions import Bond, BondMore, Unbond
 from net.identity import PeerId
 from node.config import Address, NetworkConfig, PeerConfig
-from node.epochs import Epochs
+from node.epochs import Epochs, _address
 from node.keys import NodeKeys
 
 NEWCOMER = 5
@@ -103,6 +104,19 @@ def test_stake_opens_the_door_and_the_set_says_whom_to_dial(tmp_path) -> None:
             assert epochs.validators(epochs.current.epoch + 1) is None
 
     trio.run(run)
+
+
+@pytest.mark.parametrize("dialled", ["192.0.2.9:7700", "[2001:db8::1]:7700"])
+def test_an_address_from_the_state_is_dialled(dialled) -> None:
+    assert str(_address(dialled)) == dialled
+
+
+@pytest.mark.parametrize(
+    "nowhere",
+    ["", "node.example.org:7700", "localhost:1", "127.1:1", "0x7f000001:1", "0.0.0.0:1", "[::]:1", "a:b"],
+)
+def test_a_name_from_the_state_is_never_looked_up(nowhere) -> None:
+    assert _address(nowhere) is None
 
 
 def test_the_line_at_the_door_is_bounded_and_stake_decides_who_stands_in_it(tmp_path, monkeypatch) -> None:
