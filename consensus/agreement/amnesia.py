@@ -81,8 +81,10 @@ def answer_probes(r: Replica) -> None:
     certificate: Certificate | None = r.final_certificate
     if highest > r.final_view:
         certificate = r.views[highest].certificates()[0]
-    # What is final and not handed out yet, for want of a body, may be the boundary block itself.
-    beyond = gate.bar > r.final_view or r.final_hash != r.tip_hash or _voted_beyond(r, gate)
+    # What is final and not handed out yet, for want of a body, may be the boundary block itself. So may be
+    # what the floor stands on, until finality is there again: votes below it are forgotten.
+    unknown = max(gate.bar, gate.floor.view) > r.final_view or r.final_hash != r.tip_hash
+    beyond = unknown or _voted_beyond(r, gate)
     for signer in sorted(r.pending_probes):
         peer, nonce = r.pending_probes[signer]
         view = View(0) if certificate is None else certificate.view

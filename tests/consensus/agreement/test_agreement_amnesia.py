@@ -18,6 +18,7 @@ from consensus.agreement.journal_records import (
     AmnesiaRecord,
     BarRecord,
     CertificateRecord,
+    FloorRecord,
     SignedRecord,
     decode_record,
 )
@@ -250,6 +251,19 @@ def test_who_lacks_the_body_of_what_is_final_does_not_say_that_no_later_epoch_be
     engine.handle(Received(Peer(1), final), now)
     (reply,) = replies_in(engine.handle(Received(Peer(1), probe_of(1)), now))
     assert reply.certificate == final
+    assert reply.beyond
+
+
+def test_who_lost_its_store_does_not_say_that_no_later_epoch_began_below_its_floor():
+    """Its journal has forgotten for what it voted below the floor, and the boundary block may stand there."""
+    config = make_config([1] * 4)
+    floor = FloorRecord(epoch=1, view=5, height=config.end_height, block=hash_tagged(b"test/block", b"end"))
+    engine, _, now = boot(0, [floor])
+    skips = [(i, Kind.SKIP, ZERO_HASH, ZERO_HASH) for i in (1, 2, 3)]
+    shown = certificate_of(config.validators, CertificateType.SKIP, 4, ZERO_HASH, skips)
+    engine.handle(Received(Peer(1), shown), now)
+    (reply,) = replies_in(engine.handle(Received(Peer(1), probe_of(1)), now))
+    assert reply.certificate == shown
     assert reply.beyond
 
 
