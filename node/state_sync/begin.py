@@ -2,11 +2,13 @@
 
 import shutil
 from contextlib import closing
+from pathlib import Path
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from consensus.light.client import Checkpoint
+from consensus.primitives.errors import LocalFault
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.genesis import Genesis
 from consensus.relay.views import StateView
@@ -40,13 +42,30 @@ def sync_mode(config: NodeConfig) -> str:
 
 
 def must_resume(config: NodeConfig) -> bool:
-    """Whether an earlier process was fetching a state, and the operator has not changed their mind."""
+    """Whether an earlier process was fetching a state, and the operator has not changed their mind.
+
+    An exchange of stores that was cut short is undone first, so that the node's own is in its place whatever
+    is decided. Raises UserError if the directory is in use, LocalFault if the disk refuses.
+    """
     data = config.data_path
-    if (data / STORE_DIRECTORY).exists():
-        shutil.rmtree(data / REPLACED_DIRECTORY, ignore_errors=True)  # of an exchange that was cut short
+    if not data.exists():
+        return False
+    with directory_lock(data):
+        try:
+            return _must_resume(data, blocks=sync_mode(config) == "blocks")
+        except OSError as error:
+            raise LocalFault(f"{error.filename} can not be moved or removed: {error.strerror}") from None
+
+
+def _must_resume(data: Path, *, blocks: bool) -> bool:
+    store, replaced = data / STORE_DIRECTORY, data / REPLACED_DIRECTORY
+    if store.exists():
+        shutil.rmtree(replaced, ignore_errors=True)  # the exchange was over
+    elif replaced.exists():
+        replaced.rename(store)
     if not is_under_way(data):
         return False
-    if sync_mode(config) == "blocks" and (data / STORE_DIRECTORY).exists():
+    if blocks and store.exists():
         shutil.rmtree(data / ARRIVING_DIRECTORY)
         return False
     return True
