@@ -2,7 +2,7 @@
 
 By `next_epoch` a key that lost its memory signs nothing ever again; a fresh one will. By `probe` the others'
 highest certificates bound the views in which this key may have voted before: it signs nothing up to two
-views above them. That clears one epoch.
+views above them, and judges no candidate on a block that may have been final in them. That clears one epoch.
 
 Later epochs are clear too if a quorum answers that it voted for neither the boundary block nor a tail, or
 that finality, whose blocks it has, overtook such votes. For Q of stake votes for what makes the boundary

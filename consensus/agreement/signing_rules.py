@@ -63,6 +63,7 @@ class SigningGate:
 
     __slots__ = (
         "_chain_id_hash",
+        "_judged_height",
         "_sign",
         "_statements",
         "_views",
@@ -97,6 +98,8 @@ class SigningGate:
         self._sign = sign
         self._views: dict[View, ViewVotes] = {}
         self._statements: dict[tuple[int, Hash], StatementRecord] = {}
+        # Under a bar: candidates on final blocks up to here may be judged already; None: on any block.
+        self._judged_height: Height | None = None
 
     # --- the rules
 
@@ -146,6 +149,8 @@ class SigningGate:
             return "another statement on this candidate was signed"
         if held is None and statement.relay_parent_height + STATEMENT_WINDOW <= self.floor.height:
             return "the candidate is older than this signer's memory"
+        if held is None and self.bar and not self._is_after_the_loss(statement):
+            return "what was said of this candidate before the memory was lost is not known"
         return None
 
     def sign_statement(self, statement: Statement) -> StatementRecord:
@@ -166,6 +171,11 @@ class SigningGate:
         record = StatementRecord(epoch=self.epoch, statement=statement, sig=sig)
         self._remember(record)
         return record
+
+    def _is_after_the_loss(self, statement: Statement) -> bool:
+        """Whether the candidate builds on a block that became final above the bar. Whatever was judged before
+        the memory was lost built on one that was final then, of a view at or below the bar."""
+        return self._judged_height is not None and statement.relay_parent_height > self._judged_height
 
     # --- memory
 
@@ -243,6 +253,7 @@ class SigningGate:
         twin.amnesic = self.amnesic
         twin.closed = self.closed
         twin.marks = self.marks
+        twin._judged_height = self._judged_height
         twin._views = {view: votes.copy() for view, votes in self._views.items()}
         twin._statements = dict(self._statements)
         return twin
@@ -262,6 +273,10 @@ class SigningGate:
                 self.marks = (record,)
         elif isinstance(record, StatementRecord) and record.epoch == self.epoch:
             self._statements[record.statement.role, record.statement.candidate] = record
+        if not self.bar or self.floor.view < self.bar:
+            self._judged_height = None
+        elif self._judged_height is None:
+            self._judged_height = self.floor.height
 
     def _remember_bar(self, record: BarRecord) -> None:
         if record.epoch > self.epoch:

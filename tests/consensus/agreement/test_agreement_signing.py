@@ -173,6 +173,32 @@ def test_one_verdict_a_candidate():
     assert gate.statement_refusal(statement(0)) is not None
 
 
+@given(st.integers(1, 30), st.lists(st.integers(1, 12), max_size=12), st.integers(0, 12))
+def test_a_key_that_lost_its_memory_judges_no_candidate_that_it_may_have_judged_before(bar, steps, cut):
+    """Before: on any final block of a view up to the bar. After it, one block after the other is final."""
+    gate = make_gate()
+    records = [gate.lose_memory(ZERO_HASH)]
+    records.append(gate.set_bar(bar))
+    view, final = 0, {0: 0}  # view by height
+    for step in steps:
+        view, height = view + step, len(final)
+        final[height] = view
+        records.append(gate.raise_floor(view=view, height=height, block=A))
+    restored, rewritten = make_gate(), make_gate()
+    restored.restore(records)
+    half = make_gate()
+    half.restore(records[: 2 + cut])
+    rewritten.restore([*half.records(), *records[2 + cut :]])
+    for height, at in final.items():
+        if at <= bar:
+            for each in (gate, gate.fork(), restored, rewritten):
+                assert each.statement_refusal(statement(1, height=height)) is not None
+    refused = [
+        each.statement_refusal(statement(1, height=len(final))) for each in (gate, restored, rewritten)
+    ]
+    assert [each is None for each in refused] == [view >= bar] * 3  # finality passed the bar: it judges again
+
+
 def test_nothing_is_signed_at_or_below_floor_and_bar_nor_in_amnesia():
     gate = make_gate()
     gate.raise_floor(view=5, height=5, block=A)
