@@ -2,13 +2,14 @@
 
 Everything a block reads or changes goes through a `Ledger`; `commit` turns the changes into one batch update
 of the tree. Money is conserved: `issued = balances + chains' relay balances + deposits + bonded stake +
-unbonding stake + burnt`, always.
+unbonding stake + pots + burnt`, always.
 Fees leave the payer and are, at the end of the block, burnt by `burn_share_ppb` and else paid to the
 proposer's account: a proposer that fills its own blocks with its own fees still loses the burnt share.
 """
 
+import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -46,6 +47,24 @@ class Supply:
     burnt: U128
 
 
+class Pot(enum.IntEnum):
+    """Units that belong to nobody's account: each pot is one leaf."""
+
+    TREASURY = 1  # governance spends it
+    SLASHED = 2  # taken for offences, until it is burnt, shared out or given back
+    FEES = 3  # of the running epoch, until they are shared out
+    BONDS = 4  # of those who submit evidence, until it is judged
+    DEPOSITS = 5  # of proposals, until their votes close
+    REWARDS = 6  # earned, and waiting to be claimed or to be shared out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PotRecord:
+    """What is in a pot."""
+
+    amount: U128
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """How many chains and modules exist: ids of chains are 1 … chains, indices of modules 0 … modules - 1."""
@@ -71,6 +90,11 @@ def account_key(account: PublicKey) -> Hash:
 def recent_key(slot: int) -> Hash:
     """Where the ring of recent blocks keeps the block with height % window == slot."""
     return tree_key(b"recent", slot.to_bytes(4, "big"))
+
+
+def pot_key(pot: Pot) -> Hash:
+    """Where a pot is in the relay tree."""
+    return tree_key(b"pot", pot.to_bytes(1, "big"))
 
 
 class Account:
@@ -169,6 +193,37 @@ class Ledger:
             raise AssertionError("ledger: a debit that was not checked")
         holder.balance -= amount
 
+    # --- pots and supply
+
+    def pot(self, pot: Pot) -> int:
+        """The units in a pot."""
+        record = self.record(PotRecord, pot_key(pot))
+        return 0 if record is None else record.amount
+
+    def pay_into(self, pot: Pot, amount: int) -> None:
+        """Add units, which must come from somewhere, to a pot."""
+        if amount:
+            self.put(pot_key(pot), PotRecord(amount=self.pot(pot) + amount))
+
+    def take_from(self, pot: Pot, amount: int) -> None:
+        """Take units out of a pot that was checked to have them."""
+        held = self.pot(pot)
+        if not 0 <= amount <= held:
+            raise AssertionError(f"ledger: {amount} units taken from pot {pot.name}, which has {held}")
+        if amount:
+            self.put(pot_key(pot), PotRecord(amount=held - amount))
+
+    def mint(self, amount: int) -> None:
+        """Issue new units; the caller places them."""
+        supply = self.existing(Supply, SUPPLY_KEY)
+        self.put(SUPPLY_KEY, replace(supply, issued=supply.issued + amount))
+
+    def burn(self, amount: int) -> None:
+        """Count units as burnt, which the caller has taken from where they were."""
+        if amount:
+            supply = self.existing(Supply, SUPPLY_KEY)
+            self.put(SUPPLY_KEY, replace(supply, burnt=supply.burnt + amount))
+
     # --- guests' trees
 
     def update_guest(self, root: Hash, writes: Iterable[tuple[bytes, bytes | None]]) -> Hash:
@@ -186,9 +241,7 @@ class Ledger:
         """Burn the burnt share of the block's fees and pay the rest to `proposer`."""
         burnt = self.fees * self.parameters.burn_share_ppb // BILLION
         self.credit(proposer, self.fees - burnt)
-        if burnt:
-            supply = self.existing(Supply, SUPPLY_KEY)
-            self.put(SUPPLY_KEY, Supply(issued=supply.issued, burnt=supply.burnt + burnt))
+        self.burn(burnt)
         self.fees = 0
 
     def commit(self) -> Hash:
