@@ -1,9 +1,9 @@
 """Which piece is asked of whom: every range of a state, of the peers that serve it, a few at a time.
 
 Sans I/O: `requests` says what to send, the rest what came of it. A range is asked of one peer at a time; an
-answer that does not come in time, or says that the state is gone, sends the range to another peer. A peer
-that is slow again and again rests. Whoever verifies a piece and finds it bad says `refused`: its sender
-is never asked again.
+answer that does not come in time, or says that the state is gone, sends the range to another peer: to the
+one that was late only if no other is free. A peer that is slow again and again rests. Whoever verifies a
+piece and finds it bad says `refused`: its sender is never asked again.
 """
 
 from collections import Counter, deque
@@ -39,6 +39,7 @@ class Fetching:
         self._rests_until: dict[PeerId, float] = {}  # peers that serve this state
         self._refused: set[PeerId] = set()
         self._slow: Counter[PeerId] = Counter()
+        self._late: dict[tuple[Hash, Hash], PeerId] = {}  # open ranges → who let them lie last
 
     # --- peers
 
@@ -73,11 +74,10 @@ class Fetching:
         load = Counter(asked.peer for asked in self._asked.values())
         ready = [peer for peer, until in self._rests_until.items() if until <= now_s]
         requests: list[tuple[PeerId, GetPiece]] = []
-        while self._open and ready:
-            peer = min(ready, key=lambda each: (load[each], each))
-            if load[peer] >= PER_PEER:
-                break
+        while self._open and (free := [peer for peer in ready if load[peer] < PER_PEER]):
             wanted = self._open.popleft()
+            late = self._late.pop((wanted.root, wanted.first), None)
+            peer = min(free, key=lambda each: (each == late, load[each], each))
             load[peer] += 1
             self._asked[wanted.root, wanted.first] = _Asked(wanted, peer, now_s + PATIENCE_S)
             requests.append((peer, GetPiece(height=self.height, root=wanted.root, first=wanted.first)))
@@ -87,6 +87,7 @@ class Fetching:
         late = [(key, asked) for key, asked in self._asked.items() if asked.due_s <= now_s]
         for key, asked in late:
             del self._asked[key]
+            self._late[key] = asked.peer
             self._open.append(asked.range)
         for peer in sorted({asked.peer for _, asked in late}):
             self._slow[peer] += 1

@@ -6,12 +6,12 @@ same peers, on which it says nothing but requests; what peers say about agreemen
     choose   hear what peers offer; take the newest height that most of them serve; prove it
     fetch    ask for pieces, verify them in a thread, make them durable in lots
 
-When nobody serves the height any more, another one is chosen and what was fetched is dropped. When nobody
-has a state to fetch for long, the session gives up: the node's own store is still there to go on from, and
-were all nodes to wait for a state at once, nobody would be left to offer one.
+When nobody serves the height any more, or too slowly, another one is chosen and what was fetched is dropped.
+When nobody has a state to fetch for long, the session gives up: the node's own store is still there to go on
+from, and were all nodes to wait for a state at once, nobody would be left to offer one.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +31,7 @@ from node.state_sync.arriving import Arriving, TreeRange
 from node.state_sync.fetching import Fetching
 from node.state_sync.messages import (
     MAX_PIECE_BYTES,
+    PIECE_BYTES,
     Answer,
     GetOffer,
     Offer,
@@ -49,7 +50,8 @@ LOOK_S: Final = 0.25
 ASK_OFFERS_S: Final = 2.0
 NO_SOURCE_S: Final = 6.0  # without a peer that serves the height, until another one is chosen
 GIVE_UP_S: Final = 120.0  # without a state that can be proven, until the node goes on by blocks
-STALLED_S: Final = 60.0  # without a piece from those who say that they serve it
+STALLED_S: Final = 60.0  # for LEAST_PIECES from those who say that they serve it
+LEAST_PIECES: Final = 12  # of full size, or that end a range: 51 KiB/s, from all peers together
 TELL_S: Final = 2.0
 
 
@@ -96,6 +98,7 @@ class Session:
         self._fetching: Fetching | None = None
         self._stalled: set[Height] = set()  # heights that are offered, and not served
         self._pieces = 0
+        self._full_pieces = 0
         self._bytes = 0
         self._prover = Prover(trust, checkpoint, self._send)
         self._transport = Transport(
@@ -259,16 +262,17 @@ class Session:
         for peer, offer in self._offers.items():
             if height in offer.snapshots:
                 fetching.serves(peer)
-        last_source = last_piece = ask_offers = tell = trio.current_time()
-        pieces = self._pieces
+        last_source = ask_offers = tell = trio.current_time()
+        pieces, paces = self._full_pieces, deque([last_source] * LEAST_PIECES, maxlen=LEAST_PIECES)
         while not self._arriving.whole:
             now = trio.current_time()
             if fetching.peers:
                 last_source = now
-            if self._pieces > pieces:
-                pieces, last_piece = self._pieces, now
-            if now - last_source > NO_SOURCE_S or now - last_piece > STALLED_S:
-                if now - last_piece > STALLED_S:
+            paces.extend([now] * (self._full_pieces - pieces))
+            pieces = self._full_pieces
+            stalled = now - paces[0] > STALLED_S
+            if stalled or now - last_source > NO_SOURCE_S:
+                if stalled:
                     self._stalled.add(height)
                 self._log.warning("state_sync.source_lost", height=height, outstanding=fetching.outstanding)
                 return False
@@ -325,22 +329,25 @@ class Session:
             return
         for peer, request in fetching.requests(trio.current_time()):
             self._send(peer, request)  # peers work while this node verifies
-        good, bad = await trio.to_thread.run_sync(_verify_all, pieces)
+        good, bad, full = await trio.to_thread.run_sync(_verify_all, pieces)
         for peer, wanted, reason in bad:
             self._log.warning("state_sync.piece_refused", peer=peer.hex()[:16], reason=reason)
             fetching.refused(peer, wanted)
             self._transport.ban(peer, reason)
         fetching.add(await trio.to_thread.run_sync(self._arriving.accept, good))
         self._pieces += len(good)
+        self._full_pieces += full
         self._bytes += sum(len(raw) for _, _, raw in pieces)
 
 
 def _verify_all(
     pieces: list[tuple[PeerId, TreeRange, bytes]],
-) -> tuple[list[tuple[TreeRange, Piece]], list[tuple[PeerId, TreeRange, str]]]:
-    """Those that check against their root, and those that do not, with whom to blame and why."""
+) -> tuple[list[tuple[TreeRange, Piece]], list[tuple[PeerId, TreeRange, str]], int]:
+    """Those that check against their root; those that do not, with whom to blame and why; how many of the
+    first bring the fetch on as much as they should: a good piece may be of a single leaf."""
     good: list[tuple[TreeRange, Piece]] = []
     bad: list[tuple[PeerId, TreeRange, str]] = []
+    full = 0
     for peer, wanted, raw in pieces:
         try:
             piece = read_piece(raw, wanted.root, wanted.first, wanted.last, MAX_PIECE_BYTES)
@@ -348,4 +355,5 @@ def _verify_all(
             bad.append((peer, wanted, f"a bad piece of a state: {error}"))
         else:
             good.append((wanted, piece))
-    return good, bad
+            full += piece.next is None or len(raw) >= PIECE_BYTES
+    return good, bad, full

@@ -74,6 +74,18 @@ def test_a_peer_has_few_requests_at_a_time_and_rests_when_it_is_slow() -> None:
     assert fetching.outstanding == 50
 
 
+def test_a_range_that_one_let_lie_goes_to_another_though_the_first_serves_the_rest() -> None:
+    fetching = Fetching(Height(5), [tree_range(number) for number in range(2)])
+    slow, quick = sorted((HONEST, STALLING))  # of two that are idle the first is asked
+    fetching.serves(slow)
+    held, other = fetching.requests(0.0)
+    fetching.found(slow, PieceFound(root=other[1].root, first=other[1].first, piece=b""))
+    fetching.serves(quick)
+    assert fetching.requests(PATIENCE_S) == [(quick, held[1])]
+    fetching.lost(quick)
+    assert fetching.requests(PATIENCE_S) == [(slow, held[1])]  # better than nobody
+
+
 def header(height: int, time_ms: int, flags: int = 0):
     genesis = genesis_header(
         chain_id_hash=ZERO_HASH, epoch=Epoch(1), time_ms=Milliseconds(0), validators_hash=ZERO_HASH
@@ -105,7 +117,7 @@ def test_a_state_that_is_fetched_stays_within_a_bound() -> None:
     assert not offering.lease(Height(1))
     for height in range(4, 8):
         offering.note(header(height, 100 * height))
-    assert offering.oldest() == 2
+    assert offering.heights()[0] == 2
     while now < LONGEST_LEASE_S:
         assert offering.lease(Height(2))
         now += LEASE_S / 2
@@ -117,4 +129,4 @@ def test_a_state_that_is_fetched_stays_within_a_bound() -> None:
 def test_without_a_period_nothing_is_offered() -> None:
     offering = Offering(0)
     assert not any(offering.note(header(height, 10**6 * height)) for height in range(1, 5))
-    assert offering.oldest() is None
+    assert offering.heights() == []

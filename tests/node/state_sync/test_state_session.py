@@ -18,6 +18,7 @@ from consensus.agreement.messages import FLAG_BOUNDARY, FinalityProof
 from consensus.light.client import Checkpoint
 from consensus.primitives.errors import PeerFault, UserError
 from consensus.primitives.ids import Hash, Height
+from consensus.primitives.tree import make_piece
 from net.lanes import Lane
 from net.transport import Transport
 from node.state_sync import session as session_module
@@ -77,14 +78,20 @@ class Peer:
         self.server.bind(self.transport)
         self._answer = self.server.answer
         self._kind = kind
+        self._store = store
         self.server.answer = self._odd  # type: ignore[method-assign]
         self.asked = 0
         self.unanswered: set[Height] = set()
+        self.trickled: set[Height] = set()
+        self.leaves = 0
 
     def _odd(self, request):
         answer = self._answer(request)
         if isinstance(answer, PieceFound):
             self.asked += 1
+            if request.height in self.trickled:
+                self.leaves += 1
+                return replace(answer, piece=make_piece(self._store, request.root, request.first, 1))
             if self._kind == "lying":
                 piece = bytearray(answer.piece)
                 piece[-40] ^= 1
@@ -157,13 +164,25 @@ def test_a_state_is_fetched_past_a_liar_and_one_that_forgot(history, source, tmp
 
 
 def test_a_height_that_is_offered_and_not_served_is_given_up(history, source, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(session_module, "STALLED_S", 0.5)
+    monkeypatch.setattr(session_module, "STALLED_S", 1.5)
     older, newest = source.offering.newest()
     peer = Peer(history, source, 1)
     peer.unanswered = {newest}
     with closing(opened(history, tmp_path)) as arriving:
         fetched, banned = trio.run(fetch, history, arriving, fresh_trust(history, tmp_path), [peer])
     assert fetched.height == older
+    assert not banned
+
+
+def test_a_height_that_is_served_leaf_by_leaf_is_given_up(history, source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(session_module, "STALLED_S", 1.5)
+    older, newest = source.offering.newest()
+    peer = Peer(history, source, 1)
+    peer.trickled = {newest}
+    with closing(opened(history, tmp_path)) as arriving:
+        fetched, banned = trio.run(fetch, history, arriving, fresh_trust(history, tmp_path), [peer])
+    assert fetched.height == older
+    assert peer.leaves > 1, "each of them a good answer, in time"
     assert not banned
 
 
