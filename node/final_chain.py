@@ -153,9 +153,16 @@ class FinalChain:
     # --- reading
 
     def certificates(self, epoch: int, first: int, last: int, limit: int) -> list[Certificate]:
-        """Those that this node relied on in the views `first` to `last`, at most `limit`."""
+        """Those that this node relied on in the views `first` to `last`, at most `limit`, but for those that
+        stand with a block (`certificate`)."""
         waiting = [each for each in self._certificates if each.epoch == epoch and first <= each.view <= last]
         return [*waiting, *self._store.certificates(epoch, first, last, limit)][:limit]
+
+    def certificate(self, height: int) -> Certificate | None:
+        """The certificate that stands with the final block at `height`, None if those above are certified
+        alone."""
+        pending = self._pending.get(Height(height))
+        return self._store.certificate(height) if pending is None else pending.proof.certificate
 
     @property
     def view(self) -> StateView:

@@ -7,6 +7,7 @@ h+1 (DESIGN.md section 5). The types are `consensus.light.proofs`', and so is ev
 from collections.abc import Sequence
 
 from consensus.agreement.blame import MAX_HEADERS, MAX_SUPPORT, Dossier
+from consensus.agreement.messages import Certificate, Header
 from consensus.light.answers import inner_of
 from consensus.light.leaves import LAST_BLOCK_KEY
 from consensus.light.proofs import (
@@ -32,6 +33,7 @@ from consensus.relay.receipts import Receipt, receipt_id, receipts_tree
 from consensus.relay.views import StateView
 from node.final_chain import FinalChain
 from node.store import Store
+from node.store_certificates import certificate_key
 from node.validator_set import FIRST_EPOCH, genesis_start
 
 
@@ -87,7 +89,7 @@ class Prover:
 
     def dossier(self, height: Height, view: View) -> Dossier:
         """What made the block at `height` final, its ancestry down to `view`, and the certificates on the
-        way that this node relied on (CONSENSUS.md section 17.2). Raises UserError."""
+        way that this node relied on or has as proofs (CONSENSUS.md section 17.2). Raises UserError."""
         head = self.head(height)
         epoch = head.header.epoch
         headers = [head.header]
@@ -97,15 +99,23 @@ class Prover:
                 break
             headers.append(below.header)
         certificate = head.finality.certificate
-        first = headers[-1].parent_view
         return Dossier(
             chain=self._chain_id_hash,
             epoch=epoch,
             validators=self.start(height).validators,
             headers=(*reversed(headers), *head.finality.path),
             certificate=certificate,
-            support=tuple(self._chain.certificates(epoch, first, certificate.view, MAX_SUPPORT)),
+            support=self._support(headers[-1], head.header.height, certificate.view),
         )
+
+    def _support(self, lowest: Header, height: Height, last: View) -> tuple[Certificate, ...]:
+        """The certificates from the parent of the `lowest` header up to the view `last`, by view."""
+        epoch, first = lowest.epoch, lowest.parent_view
+        proofs = (self._chain.certificate(each) for each in range(lowest.height - 1, height + 1))
+        on_the_way = [each for each in proofs if each and each.epoch == epoch and first <= each.view <= last]
+        archived = self._chain.certificates(epoch, first, last, MAX_SUPPORT)
+        held = {certificate_key(each): each for each in (*on_the_way, *archived)}
+        return tuple(held[key] for key in sorted(held))[:MAX_SUPPORT]
 
     # --- state
 

@@ -2,26 +2,25 @@
 
 Everything of a batch of blocks is one transaction with a real sync, committed in a thread; the journal covers
 what is not here yet. Tree nodes are counted: a node is kept while any retained version of the state contains
-it. A block adds its counts when it is committed, and takes away those of its parent's version only when that
-version leaves the retention window; nothing is ever searched for garbage.
+it (`store_states`); nothing is ever searched for garbage.
 
-    nodes     node hash            → u32 count ‖ bytes
+    nodes     node hash            → u32 count ‖ u64 birth ‖ bytes  birth: height of the first state with it
     stale     u64 height           → (node hash ‖ u32 count)…   to take away when height - 1 is pruned
+    waiting   u64 snapshot ‖ u64 height → (node hash ‖ u32 count)…  of `stale`, while the snapshot is kept
     blocks    u64 height           → encoded StoredBlock
     proofs    u64 height           → encoded FinalityProof      where a certificate stands (`proof`)
     boundaries u64 epoch           → encoded EpochHop           over each epoch's last block, for ever
     heights   block hash           → u64 height
     receipts  u64 height           → encoded StoredReceipts
     places    transaction hash     → u64 height
-    certificates u64 epoch ‖ u64 view ‖ u8 type ‖ block → encoded Certificate   that this node relied on
+    certificates u64 epoch ‖ u64 view ‖ u8 type ‖ block → encoded Certificate   relied on, and in no proof
     povs      candidate hash       → encoded CandidateOffer
     pov_ages  u64 height ‖ hash    → nothing                    PoVs in the order in which they may go
     ranges    see `state_sync.arriving`                         of a state under way
     meta      name                 → value
 """
 
-import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,15 +43,10 @@ from consensus.primitives.errors import LocalFault, UserError
 from consensus.primitives.ids import Hash, Height
 from consensus.primitives.tree import MissingNode
 from node.state_sync.offering import Offering
-from node.store_pruning import (
-    COUNT,
-    HEIGHT,
-    certificate_key,
-    prune_blocks,
-    prune_certificates,
-    prune_povs,
-    prune_states,
-)
+from node.store_certificates import archive_certificates, prune_certificates, put_proof
+from node.store_pruning import prune_blocks, prune_povs
+from node.store_states import HEIGHT, NODE, add_nodes, prune_states, stale_entries
+from node.store_writing import Writing
 from node.stored import (
     MAX_RECEIPTS_BYTES,
     FinalBlock,
@@ -71,13 +65,14 @@ __all__ = [
     "transaction_receipts",
 ]
 
-FORMAT: Final = b"phalanx-store-1"
+FORMAT: Final = b"phalanx-store-2"
 MAP_BYTES: Final = 1 << 38  # address space, not disk: the file grows as it fills; a ceiling, not a size
 STATE_RETENTION: Final = 256  # versions of the state that stay readable behind the newest durable one
 POV_RETENTION: Final = 1_024  # blocks for which an attested PoV is served
 _DATABASES: Final = (
     "nodes",
     "stale",
+    "waiting",
     "blocks",
     "proofs",
     "boundaries",
@@ -104,11 +99,13 @@ class Store:
         snapshot_ms: int = 0,
         sync: bool = True,
     ) -> None:
-        """Open or make the database in the directory `path`. Raises LocalFault if that fails.
+        """Open or make the database in the directory `path`. Raises LocalFault if that fails, or if another
+        version wrote it.
 
         `retention`: versions of the state to keep behind the newest, `STATE_RETENTION` or the operator's;
-        `retention_blocks`: blocks to keep, with their proofs and receipts. 0 keeps all. `snapshot_ms`: block
-        time between the states that are kept for peers to fetch; 0 for none.
+        `retention_blocks`: blocks to keep, with their proofs and receipts; 0 keeps all, and none goes while
+        evidence about its epoch counts. `snapshot_ms`: block time between the states that are kept for peers
+        to fetch; 0 for none.
         """
         self.path = path
         self.retention = retention
@@ -129,15 +126,20 @@ class Store:
         except (lmdb.Error, OSError) as error:
             raise LocalFault(f"the store {path} can not be opened ({error})") from None
         self._limiter = trio.CapacityLimiter(1)
+        try:
+            self._check_format()
+        except LocalFault:
+            self.close()
+            raise
         self._restore_offering()
 
     def close(self) -> None:
         """Close the database; no read may follow."""
         self._env.close()
 
-    def writing(self) -> "_Writing":
+    def writing(self) -> Writing:
         """One durable write transaction, as a context manager. Raises LocalFault when the disk refuses."""
-        return _Writing(self._env, self.path)
+        return Writing(self._env, self.path)
 
     def reading(self) -> Any:
         """A transaction that reads one state of the database, as a context manager."""
@@ -161,7 +163,7 @@ class Store:
                 )
             return
         with self.writing() as txn:
-            self.add_nodes(txn, nodes.items(), dict.fromkeys(nodes, 1))
+            add_nodes(txn, self._db, nodes.items(), dict.fromkeys(nodes, 1), Height(0))
             txn.put(b"format", FORMAT, db=self._db["meta"])
             txn.put(b"genesis", genesis_hash, db=self._db["meta"])
             txn.put(b"genesis_root", root, db=self._db["meta"])
@@ -174,7 +176,8 @@ class Store:
     ) -> None:
         """Make a run of final blocks durable, in one transaction, in a thread. Raises LocalFault.
 
-        `certificates` are archived with it; those of epochs before `oldest_epoch` go.
+        `certificates` are archived with it. `oldest_epoch` is the oldest about which evidence counts: what
+        would be needed for it goes only if it is of epochs before.
         """
         await trio.to_thread.run_sync(
             self.persist_blocking, batch, certificates, oldest_epoch, limiter=self._limiter
@@ -185,19 +188,14 @@ class Store:
     ) -> None:
         """`persist`, in the calling thread."""
         with self.writing() as txn:
-            for each in certificates:
-                txn.put(certificate_key(each), encode(each), db=self._db["certificates"])
-            prune_certificates(txn, self._db, oldest_epoch)
-            if not batch:
-                return
-            snapshots = False
             for final in batch:
                 self._write_block(txn, final, certified=final is batch[-1] or _ends(final))
-                snapshots |= self.offering.note(final.block.header)
-            if snapshots:
-                heights = b"".join(map(HEIGHT.pack, self.offering.newest()))
-                txn.put(b"snapshots", heights, db=self._db["meta"])
-            self._prune(txn, batch[-1].height)
+                self.offering.note(final.block.header)
+            archive_certificates(txn, self._db, certificates)
+            prune_certificates(txn, self._db, oldest_epoch)
+            if batch:
+                self._note_snapshots(txn)
+                self._prune(txn, batch[-1].height, oldest_epoch)
 
     def put_pov(self, candidate: Hash, pov: bytes, height: Height) -> None:
         """Keep an attested candidate, header and PoV; it goes `POV_RETENTION` blocks after `height`."""
@@ -218,7 +216,7 @@ class Store:
         key = HEIGHT.pack(final.height)
         txn.put(key, encode(final.block), db=self._db["blocks"])
         if certified:
-            txn.put(key, encode(final.proof), db=self._db["proofs"])
+            put_proof(txn, self._db, key, final.proof)
         if final.next_set is not None:
             boundary = FinalHead(header=final.block.header, finality=final.proof)
             hop = EpochHop(boundary=boundary, validators=final.next_set)
@@ -230,30 +228,22 @@ class Store:
         for name in final.transactions:
             # a transaction counts where it took effect; one that was void may be included again
             txn.put(name, key, db=places, overwrite=name not in void)
-        self.add_nodes(txn, final.new_nodes.items(), final.reference_changes)
-        stale = b"".join(
-            name + COUNT.pack(-change) for name, change in final.reference_changes.items() if change < 0
-        )
-        txn.put(key, stale, db=self._db["stale"])
+        add_nodes(txn, self._db, final.new_nodes.items(), final.reference_changes, final.height)
+        txn.put(key, stale_entries(final.reference_changes), db=self._db["stale"])
 
-    def add_nodes(self, txn: Any, nodes: Iterable[tuple[Hash, bytes]], changes: Mapping[Hash, int]) -> None:
-        """Count each node as many times more as `changes` says."""
-        database = self._db["nodes"]
-        for name, node in nodes:
-            held = txn.get(name, db=database)
-            count = changes[name] + (0 if held is None else COUNT.unpack_from(held)[0])
-            txn.put(name, COUNT.pack(count) + node, db=database)
+    def _note_snapshots(self, txn: Any) -> None:
+        """Let the store say which snapshots the next life finds whole: none, if this one offers none."""
+        heights = b"".join(map(HEIGHT.pack, self.offering.newest()))
+        if heights != (txn.get(b"snapshots", db=self._db["meta"]) or b""):
+            txn.put(b"snapshots", heights, db=self._db["meta"])
 
-    def _prune(self, txn: Any, newest: int) -> None:
-        """Take away what has left its window. The newest blocks go with the state, whatever was asked for."""
-        oldest_state = newest - self.retention if self.retention else 0
-        served = self.offering.oldest()
-        if served is not None:
-            oldest_state = min(oldest_state, served)
-        prune_states(txn, self._db, oldest_state)
+    def _prune(self, txn: Any, newest: int, oldest_epoch: int) -> None:
+        """Take away what has left its window. Snapshots stay, and the blocks from the oldest of them on."""
+        snapshots = self.offering.heights()
+        prune_states(txn, self._db, newest - self.retention if self.retention else 0, snapshots)
         if self.retention_blocks:
-            oldest_block = min(newest - self.retention_blocks, newest if served is None else served)
-            prune_blocks(txn, self._db, oldest_block)
+            oldest_block = min(newest - self.retention_blocks, *snapshots[:1], newest)
+            prune_blocks(txn, self._db, oldest_block, oldest_epoch)
         prune_povs(txn, self._db, newest - POV_RETENTION)
 
     # --- reading
@@ -263,7 +253,7 @@ class Store:
         held = self._get("nodes", node_hash)
         if held is None:
             raise MissingNode(f"tree node {node_hash.hex()} is not in the store")
-        return held[4:]
+        return held[NODE.size :]
 
     @property
     def initialised(self) -> bool:
@@ -285,7 +275,7 @@ class Store:
             return Height(HEIGHT.unpack(cursor.key())[0] if cursor.first() else 1)
 
     def oldest_state(self) -> Height:
-        """The oldest height whose state is still whole."""
+        """The height from which on every state is whole; below it the snapshots are."""
         return Height(HEIGHT.unpack(self._existing("meta", b"pruned"))[0])
 
     def boundary(self, epoch: int) -> EpochHop | None:
@@ -295,7 +285,8 @@ class Store:
         return None if raw is None else decode(EpochHop, raw, limit=MAX_MESSAGE_BYTES)
 
     def certificates(self, epoch: int, first: int, last: int, limit: int) -> list[Certificate]:
-        """Archived certificates of the views `first` to `last`, at most `limit`."""
+        """Archived certificates of the views `first` to `last`, at most `limit`; none that a block's proof
+        has."""
         found: list[Certificate] = []
         with self._env.begin(db=self._db["certificates"]) as txn, txn.cursor() as cursor:
             more = cursor.set_range(HEIGHT.pack(epoch) + HEIGHT.pack(first))
@@ -329,6 +320,12 @@ class Store:
             path.append(block.header)
         return None
 
+    def certificate(self, height: int) -> Certificate | None:
+        """The certificate that stands with the block at `height`: of this block, or of one that ends a path
+        from it. None if those above are certified alone."""
+        raw = self._get("proofs", HEIGHT.pack(height))
+        return None if raw is None else decode(FinalityProof, raw, limit=MAX_MESSAGE_BYTES).certificate
+
     def receipts(self, height: int) -> StoredReceipts | None:
         """Every receipt of the block at `height`."""
         raw = self._get("receipts", HEIGHT.pack(height))
@@ -361,6 +358,16 @@ class Store:
         with self._env.begin() as txn:
             return int(txn.stat(db=self._db["nodes"])["entries"])
 
+    def _check_format(self) -> None:
+        """Raises LocalFault if what is here was written in another form."""
+        held = self._get("meta", b"format")
+        if held not in (None, FORMAT):
+            raise LocalFault(
+                f"the store {self.path} is of the form {held.decode('ascii', 'replace')}, but this version"
+                f" reads {FORMAT.decode('ascii')}: run the version that wrote it, or delete this directory,"
+                " and nothing else, to have the node fetch its chain anew from its peers"
+            )
+
     def _restore_offering(self) -> None:
         raw = self._get("meta", b"snapshots") or b""
         heights = [Height(each) for (each,) in HEIGHT.iter_unpack(raw)]
@@ -382,41 +389,3 @@ class Store:
 def _ends(final: FinalBlock) -> bool:
     """Whether proofs of blocks below end here: at a certified block, or at the last one of an epoch."""
     return not final.proof.path or final.next_set is not None
-
-
-class _Writing:
-    """One durable write transaction, whose failures are this machine's."""
-
-    def __init__(self, env: Any, path: Path) -> None:
-        self._env = env
-        self._path = path
-        self._txn: Any = None
-
-    def __enter__(self) -> Any:
-        try:
-            self._txn = self._env.begin(write=True)
-        except lmdb.Error as failure:
-            raise _fault(self._path, failure) from None
-        return self._txn
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            try:
-                self._txn.commit()
-            except (lmdb.Error, OSError) as failure:
-                raise _fault(self._path, failure) from None
-            return
-        self._txn.abort()
-        if isinstance(error, lmdb.Error):
-            raise _fault(self._path, error) from None
-
-
-def _fault(path: Path, failure: Exception) -> LocalFault:
-    full = (
-        isinstance(failure, lmdb.DiskError | lmdb.MapFullError)
-        or getattr(failure, "errno", 0) == errno.ENOSPC
-    )
-    cause = "the disk is full" if full else str(failure)
-    return LocalFault(
-        f"the store {path} can not be written ({cause}): make room or mend the disk, then restart"
-    )

@@ -21,16 +21,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from consensus.agreement.messages import block_hash
+from consensus.agreement.messages import MAX_MESSAGE_BYTES, Certificate, FinalityProof, block_hash
 from consensus.light.proofs import EpochHop
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.guest import InstanceEndpoint
-from consensus.primitives.ids import RELAY_CHAIN, ChainId, Hash, Height, Milliseconds
+from consensus.primitives.ids import RELAY_CHAIN, ChainId, Epoch, Hash, Height, Milliseconds
 from consensus.primitives.tree import EMPTY_ROOT, FIRST_KEY, LAST_KEY, NodeStore, Piece
 from consensus.relay.views import StateView
 from node.state_sync.messages import MAX_FRAME_BYTES, Snapshot
 from node.store import Store, StoredBlock
-from node.store_pruning import COUNT, HEIGHT
+from node.store_certificates import archive_certificates
+from node.store_states import COUNT, HEIGHT, add_nodes
 
 STORE_DIRECTORY: Final = "store"
 ARRIVING_DIRECTORY: Final = "arriving"
@@ -54,7 +55,7 @@ class TreeRange:
 
 def instance_roots(nodes: NodeStore, root: Hash) -> Mapping[Hash, int]:
     """The roots of all instances' trees in the relay state at `root`, and how often each occurs."""
-    view = StateView(nodes=nodes, root=root, height=Height(0), block=root, time_ms=Milliseconds(0))
+    view = _view(nodes, root)
     instances = [InstanceEndpoint(module=each.module, chain=RELAY_CHAIN) for each in view.modules()]
     for chain in view.chains():
         instances += [InstanceEndpoint(module=module, chain=ChainId(chain.chain)) for module in chain.opt_in]
@@ -130,7 +131,8 @@ class Arriving:
                 if txn.get(each.root + each.last, db=ranges) != COUNT.pack(each.weight) + each.first:
                     continue
                 nodes = [(Hash(name), node) for name, node in piece.completed]
-                self.store.add_nodes(txn, nodes, dict.fromkeys((name for name, _ in nodes), each.weight))
+                counts = dict.fromkeys((name for name, _ in nodes), each.weight)
+                add_nodes(txn, self.store.databases, nodes, counts, Height(0))
                 txn.delete(each.root + each.last, db=ranges)
                 if piece.next is not None:
                     left += _rest(each, piece.next)
@@ -155,18 +157,34 @@ class Arriving:
         return trees
 
     def take_over(self, own: Store) -> None:
-        """Keep the certificates that this node relied on (CONSENSUS.md section 17.2): nobody else answers for
-        its votes, and its own store goes. Doing it again changes nothing."""
-        name, after = "certificates", b""
+        """Archive the certificates that this node relied on (CONSENSUS.md section 17.2), once the state is
+        whole: nobody else answers for its votes, and its own store goes, with the proofs that have some.
+
+        Doing it again changes nothing. Raises LocalFault.
+        """
+        target = self.target
+        if target is None or not self.whole:
+            raise RuntimeError("certificates are taken over into a state that is whole")
+        oldest = _view(self.store, state_root(target)).oldest_epoch()
+        ended = own.boundary(oldest - 1)
+        first = 0 if ended is None else ended.boundary.header.height + 1
+        self._take(own, "certificates", HEIGHT.pack(oldest), _certificate, oldest)
+        self._take(own, "proofs", HEIGHT.pack(first), _certificate_of_proof, oldest)
+
+    def _take(
+        self, own: Store, name: str, place: bytes, read: Callable[[bytes], Certificate], oldest: Epoch
+    ) -> None:
+        """Archive what one database of the own store has from `place` on of epochs that still count."""
         while True:
             with own.reading() as source, source.cursor(db=own.databases[name]) as cursor:
-                lot = [(bytes(key), bytes(value)) for key, value in islice(_above(cursor, after), LOT)]
+                lot = [(bytes(key), bytes(value)) for key, value in islice(_from(cursor, place), LOT)]
             if not lot:
                 return
+            certificates = [read(value) for _, value in lot]
             with self.store.writing() as txn:
-                for key, value in lot:
-                    txn.put(key, value, db=self.store.databases[name])
-            after = lot[-1][0]
+                relevant = (each for each in certificates if each.epoch >= oldest)
+                archive_certificates(txn, self.store.databases, relevant)
+            place = lot[-1][0] + b"\0"
 
     def _put(self, txn: Any, ranges: Iterable[TreeRange]) -> None:
         for each in ranges:
@@ -195,9 +213,22 @@ class Arriving:
         return store
 
 
-def _above(cursor: Any, key: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The entries above `key`, ascending."""
-    return iter(cursor.iternext()) if cursor.set_range(key + b"\0") else iter(())
+def _from(cursor: Any, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The entries from `key` on, ascending."""
+    return iter(cursor.iternext()) if cursor.set_range(key) else iter(())
+
+
+def _certificate(raw: bytes) -> Certificate:
+    return decode(Certificate, raw, limit=MAX_MESSAGE_BYTES)
+
+
+def _certificate_of_proof(raw: bytes) -> Certificate:
+    return decode(FinalityProof, raw, limit=MAX_MESSAGE_BYTES).certificate
+
+
+def _view(nodes: NodeStore, root: Hash) -> StateView:
+    """The state at `root`, for what does not depend on its block."""
+    return StateView(nodes=nodes, root=root, height=Height(0), block=root, time_ms=Milliseconds(0))
 
 
 def _tree(root: Hash, weight: int) -> TreeRange:

@@ -72,7 +72,3 @@ class Offering:
             for height in [each for each, (until, _) in self._leases.items() if until <= now]:
                 del self._leases[height]
             return sorted({*self._newest, *self._leases})
-
-    def oldest(self) -> Height | None:
-        """The lowest height whose state must stay whole."""
-        return next(iter(self.heights()), None)

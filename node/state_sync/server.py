@@ -134,19 +134,15 @@ class SyncServer:
 
     def _offer(self) -> Offer:
         height = self._store.height()
-        snapshots = [each for each in self._store.offering.heights() if self._is_whole(each, height)]
+        snapshots = [each for each in self._store.offering.heights() if each < height]  # a header proves it
         return Offer(
             final_height=height,
             oldest_block=self._store.oldest_block(),
             snapshots=tuple(snapshots[-MAX_OFFERS:]),
         )
 
-    def _is_whole(self, height: Height, newest: Height) -> bool:
-        """Whether the state after this block is here, and the header that proves it."""
-        return self._store.oldest_state() <= height < newest
-
     def _snapshot(self, height: Height) -> Snapshot | None:
-        if not self._is_whole(height, self._store.height()) or not self._store.offering.lease(height):
+        if height >= self._store.height() or not self._store.offering.lease(height):
             return None
         block, above = self._store.block(height), self._store.block(height + 1)
         proof = self._store.proof(height + 1)

@@ -1,12 +1,14 @@
 """What nodes hand out to light clients and for blame, over epochs: all of it verifies from genesis alone."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 from node_world import World
 from relay_fakes import USERS
 
 from consensus.agreement.blame import blame
-from consensus.agreement.messages import block_hash
+from consensus.agreement.messages import CertificateType, block_hash
 from consensus.light.answers import leaf_of
 from consensus.light.client import Checkpoint, LightParameters, advance, begin, verify_light_proof
 from consensus.light.proofs import LightProof, RelayKey, TreeKey, decode_proven_answer
@@ -16,6 +18,7 @@ from consensus.primitives.ids import Epoch, Height, View
 from consensus.relay.receipts import decode_receipt, receipt_id
 from node.cli.trust import now_ms
 from node.proofs import Prover
+from node.store_certificates import certificate_key
 from node.validator_set import genesis_start
 
 EPOCH_BLOCKS = 4
@@ -80,7 +83,7 @@ def check_receipts(world: World, index: int, parameters: LightParameters) -> Non
 
 def check_dossiers(world: World, *indices: int) -> None:
     """There was no fork; and together the nodes have what bridges every gap: whoever voted for a block keeps
-    the certificate of its parent, and whoever only caught up has none."""
+    the certificate of its parent, and whoever only caught up has one where a proof of finality stands."""
     for height in range(1, TOP + 1):
         files = [prover_of(world, index).dossier(Height(height), View(0)) for index in indices]
         held = {(certificate.view, certificate.block) for each in files for certificate in each.support}
@@ -133,7 +136,7 @@ def test_what_is_not_there_is_refused_with_a_reason(tmp_path) -> None:
     trio.run(run)
 
 
-def test_archived_certificates_go_with_their_epoch(tmp_path) -> None:
+def test_a_certificate_is_kept_once_and_goes_with_its_epoch(tmp_path) -> None:
     world = World(tmp_path, epoch_blocks=EPOCH_BLOCKS)
 
     async def run() -> None:
@@ -142,11 +145,26 @@ def test_archived_certificates_go_with_their_epoch(tmp_path) -> None:
             store = world.node(0).store
             while store.height() <= 2 * EPOCH_BLOCKS:  # noqa: ASYNC110
                 await trio.sleep(0.01)
-            assert all(store.certificates(epoch, 0, 10_000, 100) for epoch in (1, 2))
+            proofs = [store.certificate(height) for height in range(1, 2 * EPOCH_BLOCKS + 1)]
+            standing = [each for each in proofs if each is not None]
+            assert {each.epoch for each in standing} == {1, 2}
+            relied_on = [replace(each, ctype=int(CertificateType.NOTARIZATION)) for each in standing]
+            store.persist_blocking([], [*standing, *relied_on])
+            for epoch in (1, 2):
+                archived = store.certificates(epoch, 0, 10_000, 100)
+                assert [each for each in relied_on if each.epoch == epoch] == [
+                    each for each in archived if each.ctype == CertificateType.NOTARIZATION
+                ]
+                assert not [each for each in archived if each in standing]
             assert len(store.certificates(1, 0, 10_000, 2)) == 2
             views = [each.view for each in store.certificates(1, 2, 3, 100)]
             assert views == sorted(views)
             assert set(views) <= {2, 3}
+            support = prover_of(world, 0).dossier(Height(EPOCH_BLOCKS), View(0)).support
+            places = [certificate_key(each) for each in support]
+            assert places == sorted(set(places))
+            wanted = [each for each in (*standing, *relied_on) if each.epoch == 1]
+            assert {certificate_key(each) for each in wanted} <= set(places)
             store.persist_blocking([], (), oldest_epoch=2)
             assert not store.certificates(1, 0, 10_000, 100)
             assert store.certificates(2, 0, 10_000, 100)

@@ -209,7 +209,7 @@ def test_old_blocks_leave_with_everything_that_names_them(tmp_path) -> None:
     store = Store(tmp_path, retention=2, retention_blocks=4, sync=False)
     store.initialise(GENESIS, chain.root, chain.nodes)
     for _ in range(5):
-        store.persist_blocking([chain.next(), chain.next()])
+        store.persist_blocking([chain.next(), chain.next()], oldest_epoch=2)
     assert (store.oldest_block(), store.height()) == (6, 10)
     for final in chain.blocks:
         kept = final.height >= 6
@@ -234,7 +234,8 @@ def test_the_place_of_a_transaction_leaves_with_its_block_unless_it_counts_elsew
     for index, final in enumerate(blocks):
         names = {0: (name, other), 3: (name,)}.get(index, ())
         receipts = replace(final.receipts, void=void.get(index, ()))
-        store.persist_blocking([replace(final, transactions=names, receipts=receipts)])
+        changed = replace(final, transactions=names, receipts=receipts)
+        store.persist_blocking([changed], oldest_epoch=2)
     assert store.oldest_block() == 3
     assert store.place(name) == 4
     assert store.place(other) is None
@@ -248,10 +249,11 @@ def test_a_state_that_is_offered_outlives_its_retention(tmp_path) -> None:
     for number in range(12):
         final = chain.next()
         header = replace(final.block.header, time_ms=5 + 4 * number)
-        store.persist_blocking([replace(final, block=replace(final.block, header=header))])
+        later = replace(final, block=replace(final.block, header=header))
+        store.persist_blocking([later], oldest_epoch=2)
     snapshots = store.offering.heights()
     assert len(snapshots) == 2
-    assert store.oldest_state() == store.oldest_block() == snapshots[0] < store.height() - 2
+    assert store.oldest_block() == snapshots[0] < store.oldest_state() == store.height() - 2
     root, values = chain.versions[snapshots[0]]
     assert get_many(store, root, list(values)) == list(values.values())
     store.close()

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from relay_history import History, content
 
+from consensus.agreement.messages import CertificateType
 from consensus.primitives.errors import DecodeError
+from consensus.primitives.ids import Epoch
 from consensus.primitives.tree import Piece, make_piece, read_piece
 from node.state_sync import arriving as arriving_module
 from node.state_sync.arriving import (
@@ -132,15 +135,26 @@ def test_another_target_drops_what_was_fetched_of_the_first(tmp_path, history, s
     arriving.close()
 
 
-def test_the_certificates_that_the_node_relied_on_stay(tmp_path, history, monkeypatch) -> None:
+def test_the_certificates_that_the_node_relied_on_stay(tmp_path, history, source, monkeypatch) -> None:
+    """Those of its archive and those of its proofs."""
     monkeypatch.setattr(arriving_module, "LOT", 3)
     own = history.store(tmp_path / STORE_DIRECTORY)
-    relied_on = [history.certificate(final.block.header) for final in history.blocks[:8]]
-    own.persist_blocking([], relied_on)
+    headers = [final.block.header for final in history.blocks]
+    final = [history.certificate(header) for header in headers]
+    notarised = [replace(each, ctype=int(CertificateType.NOTARIZATION)) for each in final]
+    older = replace(notarised[7], epoch=Epoch(0))
+    own.persist_blocking(history.blocks[:8], [older, *final[:8], *notarised[:8]])
+    assert own.certificates(1, 0, 100, 100) == notarised[:8], "a proof has each of the others"
     arriving = opened(history, tmp_path)
+    with pytest.raises(RuntimeError):
+        arriving.take_over(own)
+    arriving.begin(history.snapshot(SNAPSHOT))
+    fetch_all(arriving, source)
     for _ in range(2):  # the second time after a kill
         arriving.take_over(own)
-    assert arriving.store.certificates(1, 0, 100, 100) == relied_on
+    archived = arriving.store.certificates(1, 0, 100, 100)
+    assert archived == [each for pair in zip(notarised[:8], final[:8], strict=True) for each in pair]
+    assert not arriving.store.certificates(0, 0, 100, 100), "nobody has to answer for that any more"
     own.close()
     arriving.close()
 

@@ -58,7 +58,7 @@ class World:
             self.path / "peer", snapshot_ms=100, retention_blocks=self.retention_blocks
         )
         for final in self.history.blocks:
-            self.store.persist_blocking([final])
+            self.store.persist_blocking([final], oldest_epoch=2)
         self.own = self.history.store(self.path / "own")
         if self.height:
             self.own.persist_blocking(self.history.blocks[: self.height])
