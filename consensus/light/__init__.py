@@ -6,5 +6,6 @@ so that a bridge, a wallet or an auditor can carry this package without a node.
     leaves     the leaves of the relay state in which other trees' roots are
     proofs     the bundle and its parts, as wire types
     answers    what one key of the relay chain, a consumer chain, an enclave or a block's receipts maps to
+    forks      whether two final blocks can be on one chain
     client     from a trusted block to a final one by epoch hops
 """

@@ -9,6 +9,9 @@ Why young: validators that left long ago have their stake back and lose nothing 
 Inside the trusting period, which is shorter than unbonding, whoever signed can still be made to pay. A block
 is final by Final or FastFinal alone, of its very epoch, view and hash; what FastFinal needs is computed from
 the leader table, never from a header's `proposer`. A TAIL block proves only its ancestors.
+
+A final block that can not be on one chain with the trusted one is a Conflict; `forks` says what is seen of
+that, and what is not.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +31,7 @@ from consensus.agreement.messages import (
 from consensus.agreement.thresholds import Mode
 from consensus.agreement.validators import ValidatorSet, ValidatorSetRecord
 from consensus.light.answers import verify_answer
+from consensus.light.forks import exclude_each_other
 from consensus.light.proofs import (
     MAX_HOPS_BYTES,
     EpochHop,
@@ -58,18 +62,25 @@ class ClockBehind(UserError):
 
 
 class Conflict(PeerFault):
-    """Two blocks of one height, both with a valid finality proof: more than F of stake is guilty.
+    """Two blocks of one epoch that no chain holds both of, both with a valid finality proof: more than F of
+    stake is guilty.
 
     `phalanx evidence blame` names them, given the certificates below both (CONSENSUS.md section 17.2).
+    `height` is one at or above which each side has another block.
     """
 
     def __init__(self, known: FinalHead, other: FinalHead) -> None:
+        sides = " and ".join(
+            f"{block_hash(each.header).hex()} of height {each.header.height}" for each in (known, other)
+        )
         super().__init__(
-            f"two blocks of height {known.header.height} are final: {block_hash(known.header).hex()} and "
-            f"{block_hash(other.header).hex()}; believe neither, and keep both proofs as evidence"
+            f"two blocks are final that no chain holds both of: {sides}; believe neither, and keep both"
+            " proofs as evidence"
         )
         self.known: Final = known
         self.other: Final = other
+        shown = (*_line(known), *_line(other))
+        self.height: Final = max(each.height for each in shown if not each.flags & FLAG_TAIL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +266,18 @@ def verify_final(
     verify_certificate(certificate, validators, check)
 
 
+def hold_against(trusted: TrustedState, head: FinalHead, parameters: LightParameters) -> None:
+    """Look whether a block that leads nowhere new, because it is below the trusted one, is on another chain.
+
+    Raises PeerFault if it is not final in the trusted block's epoch, and Conflict, or PeerFault where what is
+    trusted came without a proof, if the two can not both be.
+    """
+    verify_final(
+        head, trusted.epoch, _set_of(trusted.validators, None, trusted.epoch, parameters), parameters
+    )
+    _check_one_chain(trusted, head)
+
+
 # --- steps
 
 
@@ -277,14 +300,11 @@ def _step(
     header = head.header
     validators = _set_of(here.validators, None, here.epoch, parameters)
     verify_final(head, here.epoch, validators, parameters)
+    _check_one_chain(here, head)
     if header.height < here.height:
         raise PeerFault(
             f"block {header.height} is below the trusted block {here.height}, which does not lead down to it"
         )
-    if header.height == here.height and block_hash(header) != here.hash:
-        if here.finality is None or here.epoch != header.epoch:
-            raise PeerFault(f"block {header.height} is final, but another one is trusted at that height")
-        raise Conflict(FinalHead(header=here.header, finality=here.finality), head)
     if header.time_ms < here.time_ms:
         raise PeerFault(f"block {header.height} is dated before the block that it follows")
     if header.time_ms > now_ms + CLOCK_DRIFT_MS:
@@ -299,6 +319,25 @@ def _step(
         validators=here.validators,
         finality=head.finality,
     )
+
+
+def _check_one_chain(here: TrustedState, head: FinalHead) -> None:
+    """Raises Conflict, or PeerFault without a proof of the same epoch to set beside it, if a final block can
+    not be on one chain with the trusted one."""
+    known = None
+    if here.finality is not None and here.header.epoch == head.header.epoch:
+        known = FinalHead(header=here.header, finality=here.finality)
+    if not exclude_each_other((here.header,) if known is None else _line(known), _line(head)):
+        return
+    if known is None:
+        raise PeerFault(
+            f"block {head.header.height} is final, but another one is trusted at height {here.height}"
+        )
+    raise Conflict(known, head)
+
+
+def _line(head: FinalHead) -> tuple[Header, ...]:
+    return (head.header, *head.finality.path)
 
 
 def _set_of(

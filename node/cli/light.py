@@ -9,7 +9,16 @@ import click
 
 from consensus.agreement.messages import block_hash
 from consensus.light.answers import leaf_of
-from consensus.light.client import Checkpoint, Conflict, TrustedState, advance, advance_hops, begin, check_age
+from consensus.light.client import (
+    Checkpoint,
+    Conflict,
+    TrustedState,
+    advance,
+    advance_hops,
+    begin,
+    check_age,
+    hold_against,
+)
 from consensus.light.proofs import (
     ChainKey,
     InstanceKey,
@@ -72,8 +81,8 @@ def sync(
 ) -> None:
     """Follow a node to its newest final block, epoch by epoch, and keep what is trusted in a file.
 
-    The file is where the next sync begins. Each --witness is asked for the same block: two final blocks of
-    one height are proof of a fork, and both proofs are written beside the file.
+    The file is where the next sync begins. Each --witness is asked for the same block. Two final blocks that
+    no chain holds both of are proof of a fork: both proofs are written beside the file.
     """
     known = trust.resolve()
     path = state_path(state_file, known.parameters.chain)
@@ -119,6 +128,8 @@ async def _follow(client: RpcClient, trust: Trust, kept: TrustedState | None) ->
             if (head.header.height, block_hash(head.header)) == (state.height, state.hash):
                 return state, hops
             if head.header.height < state.height:
+                if head.header.epoch == state.epoch:
+                    hold_against(state, head, trust.parameters)
                 behind = f"it is at height {head.header.height}, below {state.height}, which is trusted"
                 raise UserError(f"{client.url} can not be followed: {behind}; ask another node")
             if head.header.epoch == state.epoch:
@@ -163,13 +174,13 @@ def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path, begun:
 
 def _fork(conflict: Conflict, path: Path) -> UserError:
     """Keep both proofs beside the client's file; what to tell the user."""
-    height = conflict.known.header.height
-    files = [path.with_name(f"conflict-{height}-{which}.final") for which in ("known", "other")]
+    known = conflict.known.header.height
+    files = [path.with_name(f"conflict-{known}-{which}.final") for which in ("known", "other")]
     for file, side in zip(files, (conflict.known, conflict.other), strict=True):
         write_file(file, encode(side))
     return UserError(
         f"{conflict}: they are in {files[0]} and {files[1]}. To name the guilty, have a node of each"
-        f" side write `phalanx evidence dossier {height}` and give both to `phalanx evidence blame`"
+        f" side write `phalanx evidence dossier {conflict.height}` and give both to `phalanx evidence blame`"
     )
 
 

@@ -22,12 +22,15 @@ from consensus.light.client import (
     begin,
     decode_trusted_state,
     encode_trusted_state,
+    hold_against,
     verify_light_proof,
 )
+from consensus.light.forks import exclude_each_other
 from consensus.light.leaves import HeadRecord, guest_key, head_key
 from consensus.light.proofs import (
     Answer,
     ChainKey,
+    FinalHead,
     LightProof,
     ProvenAnswer,
     RelayKey,
@@ -224,6 +227,91 @@ def test_two_final_blocks_of_one_height_are_handed_out_as_a_pair() -> None:
     assert raised.value.known == chain.head(3)
     assert raised.value.other == fork.head(3)
     refused(chain, fork.head(3), "another one is trusted", low=3)  # a checkpoint came without a proof
+
+
+def test_two_final_blocks_of_different_heights_may_exclude_each_other_too() -> None:
+    chain, fork = STRICT, LightChain(STAKES, fork=b"another history")
+
+    def state(low, **options):
+        return go(chain, trusted(chain, 0), (), chain.head(low, **options))
+
+    def crowded(height, view):  # high up, in a view that leaves no room for the blocks between
+        parent = replace(chain.headers[0], height=height - 1, time_ms=chain.headers[3].time_ms)
+        header = chain.block(parent, 1, view + 1, view)
+        return FinalHead(
+            header=header, finality=FinalityProof(path=(), certificate=chain.certificate(header))
+        )
+
+    view = chain.headers[2].view
+    for known, head in (
+        (state(1, through=2), fork.head(3)),  # a common height, of a header above the trusted one
+        (state(1, through=2), fork.head(4)),  # right above it, on another block
+        (state(4), fork.head(1, through=2)),  # right below it
+        (state(4), fork.head(3, through=1)),
+        (state(2), crowded(5, view + 1)),
+    ):
+        with pytest.raises(Conflict, match="no chain holds both") as raised:
+            go(chain, known, (), head)
+        assert raised.value.other == head
+        assert raised.value.known.header == known.header
+        heights = [
+            each.height for side in (raised.value.known, head) for each in (side.header, *side.finality.path)
+        ]
+        assert raised.value.height == max(heights)
+        with pytest.raises(Conflict):
+            hold_against(known, head, chain.parameters)
+    room = crowded(5, view + 2)
+    assert go(chain, state(2), (), room).height == 5
+    hold_against(state(4), chain.head(2), chain.parameters)
+    hold_against(state(4), chain.head(2, through=1), chain.parameters)
+    lying = certified(fork.head(3), fork.certificate(fork.headers[3], signers=[0]))
+    with pytest.raises(PeerFault, match="too little stake"):
+        hold_against(state(1, through=2), lying, chain.parameters)
+
+
+def test_who_was_only_told_what_to_trust_has_no_proof_to_show_beside_the_other() -> None:
+    chain, fork = STRICT, LightChain(STAKES, fork=b"another history")
+    refused(chain, fork.head(3), "another one is trusted at height 2", low=2)
+    first = EPOCH_BLOCKS + 1  # of the second epoch, on another end of the first
+    other = chain.block(fork.headers[EPOCH_BLOCKS], 2, chain.headers[first].view, 0)
+    proof = FinalityProof(path=(), certificate=chain.certificate(other))
+    head = replace(chain.head(first), header=other, finality=proof)
+    refused(chain, head, f"another one is trusted at height {EPOCH_BLOCKS}", hops=(chain.hop(1),))
+
+
+def test_a_fork_between_what_was_shown_is_not_seen() -> None:
+    """The limit of a client that skips headers, as `forks` says: a witness at the same height sees it."""
+    chain, fork = STRICT, LightChain(STAKES, fork=b"another history")
+    state = go(chain, trusted(chain, 0), (), chain.head(1))
+    assert go(chain, state, (), fork.head(3)).hash == block_hash(fork.headers[3])
+
+
+@given(st.data())
+def test_lines_of_one_chain_never_exclude_each_other(data) -> None:
+    """Random trees of headers. Not on one chain, and with a height in common or adjoining: excluded."""
+    chain = STRICT
+    headers, parents = [chain.headers[0]], {}
+    for step in range(data.draw(st.integers(2, 14))):
+        parent = data.draw(st.sampled_from(headers))
+        view = parent.view + data.draw(st.integers(1, 2))
+        header = replace(chain.block(parent, 1, view, parent.view), time_ms=step)  # no two alike
+        parents[header] = parent
+        headers.append(header)
+
+    def up_to(top):
+        return [*up_to(parents[top]), top] if top in parents else [top]
+
+    def line():
+        whole = up_to(data.draw(st.sampled_from(headers)))
+        return whole[data.draw(st.integers(0, len(whole) - 1)) :]
+
+    one, two = line(), line()
+    together = one[-1] in up_to(two[-1]) or two[-1] in up_to(one[-1])
+    excluded = exclude_each_other(one, two)
+    assert excluded == exclude_each_other(two, one)
+    assert not (together and excluded)
+    touching = one[0].height <= two[-1].height + 1 and two[0].height <= one[-1].height + 1
+    assert together or excluded or not touching
 
 
 # --- the whole bundle

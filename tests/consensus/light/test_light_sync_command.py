@@ -5,7 +5,7 @@ import trio
 from click.testing import CliRunner
 from light_chain import CHAIN, EPOCH_BLOCKS, LightChain
 
-from consensus.light.client import TrustExpired, begin
+from consensus.light.client import Conflict, TrustExpired, begin
 from consensus.light.proofs import FinalHead
 from consensus.primitives.codec import decode
 from consensus.primitives.errors import UserError
@@ -105,7 +105,7 @@ def test_a_fork_within_the_epoch_leaves_both_proofs(tmp_path) -> None:
     chain, fork = LightChain(STAKES[:1]), LightChain(STAKES[:1], fork=b"another")
     trust, path = trust_of(chain), tmp_path / "state"
     state, _ = follow(FakeNode(chain, height=3), trust)
-    with pytest.raises(UserError, match=r"two blocks of height 3 are final.*evidence dossier"):
+    with pytest.raises(UserError, match=r"two blocks are final that no chain holds.*evidence dossier"):
         light._cross_check(FakeNode(fork, height=4), state, trust, path, None)
     _leaves_both(tmp_path, chain, fork)
 
@@ -119,9 +119,18 @@ def test_a_node_that_is_followed_may_be_on_the_other_side_of_a_fork(tmp_path, mo
     monkeypatch.setattr(TrustOptions, "resolve", lambda self: trust)
     result = CliRunner().invoke(light.sync, ["--state", str(path)], obj=None)
     assert isinstance(result.exception, UserError)
-    assert "two blocks of height 3 are final" in str(result.exception)
+    assert "two blocks are final that no chain holds both of" in str(result.exception)
     assert read_state(path, CHAIN) == state
     _leaves_both(tmp_path, chain, fork)
+
+
+def test_a_node_that_lags_on_the_other_side_of_a_fork_shows_it_too() -> None:
+    chain, fork = LightChain(STAKES[:1]), LightChain(STAKES[:1], fork=b"another")
+    state, _ = follow(FakeNode(chain, height=4), trust_of(chain))
+    with pytest.raises(Conflict):
+        follow(FakeNode(fork, height=3), trust_of(chain), state)
+    with pytest.raises(UserError, match="below 4, which is trusted"):
+        follow(FakeNode(chain, height=3), trust_of(chain), state)
 
 
 def _leaves_both(path, chain, fork) -> None:
