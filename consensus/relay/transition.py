@@ -27,7 +27,7 @@ from consensus.primitives.tree import NodeStore
 from consensus.relay.actions import apply_transaction
 from consensus.relay.blocks import CheckedPayload
 from consensus.relay.calls import deliver_messages
-from consensus.relay.elections import turn_epoch
+from consensus.relay.elections.turning import turn_epoch
 from consensus.relay.epochs import epoch_members, epoch_of
 from consensus.relay.inclusions import apply_inclusion
 from consensus.relay.ledger import (

@@ -10,7 +10,7 @@ from relay_fakes import OPERATORS, USERS, Network, block_hash, make_genesis
 from staking_world import accounts, bond, code, quick, to_epoch
 
 from consensus.primitives.ids import ZERO_HASH, Epoch
-from consensus.relay.elections import MAX_LAPSES
+from consensus.relay.elections.turning import MAX_LAPSES
 from consensus.relay.epochs import (
     boundary_height,
     current_set,
