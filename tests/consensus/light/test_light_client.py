@@ -127,6 +127,33 @@ def test_only_finality_certificates_of_the_very_block_count() -> None:
     refused(OFF, certified(OFF.head(2), fast), "mode OFF")
 
 
+def test_a_notarisation_of_mode_off_is_final_nowhere() -> None:
+    """With four equal stakes it has as many votes as FastFinal needs in STRICT: the mode alone tells them
+    apart, and that is part of the set that is trusted. Whoever offers it may call it what it likes."""
+    stakes = [[1, 1, 1, 1]] * 2
+    off, strict = LightChain(stakes, mode=Mode.OFF), LightChain(stakes)
+    assert off.sets[0].stake.quorum == strict.sets[0].thresholds(View(1)).fast
+    for own, other in ((off, strict), (strict, off)):
+        assert own.sets[0].validators_hash != other.sets[0].validators_hash
+        refused(own, other.head(2), "not of epoch 1 and its validator set")
+        refused(own, other.head(2, fast=True), "not of epoch 1 and its validator set")
+    for ctype in CertificateType:
+        label = replace(off.certificate(off.headers[2], CertificateType.NOTARIZATION), ctype=int(ctype))
+        refused(off, certified(off.head(2), label), "mode OFF|makes no block final|its type does not have")
+    notarised = off.certificate(off.headers[2], CertificateType.FAST_FINAL)
+    # The same votes, by who says that the network is STRICT: at the beginning, and over a boundary.
+    start = replace(off.start(0), validators=strict.sets[0].record)
+    with pytest.raises(PeerFault, match="not the one that its header names"):
+        begin(start, off.checkpoint(0), off.parameters)
+    hop = replace(off.hop(1), validators=replace(off.sets[1].record, mode=int(Mode.STRICT)))
+    top = off.headers[EPOCH_BLOCKS + 1]
+    head = certified(off.head(top.height), off.certificate(top, CertificateType.FAST_FINAL))
+    refused(off, head, "not the one that its header names", hops=(hop,))
+    relabelled = replace(off.headers[2], validators_hash=strict.sets[0].validators_hash)
+    for chain in (off, strict):
+        refused(chain, replace(certified(off.head(2), notarised), header=relabelled), "epoch 1|another block")
+
+
 def test_what_fast_finality_needs_is_computed_not_read_from_the_header() -> None:
     """The leader's stake may be missing: who names a heavier leader than the view has gains nothing."""
     chain = LightChain([[1, 1, 10, 10, 10]])
