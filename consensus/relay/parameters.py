@@ -64,7 +64,24 @@ class Parameters:
     deposit_per_byte: Amount = Amount(10)
     chain_deposit: Amount = Amount(100_000)
     instance_deposit: Amount = Amount(1_000)
-    burn_share_ppb: U32 = 500_000_000  # of every fee; the rest goes to the block's proposer
+    burn_share_ppb: U32 = 500_000_000  # of every fee
+    proposer_fee_ppb: U32 = 200_000_000  # of every fee, to its block's proposer; the rest is the epoch's
+    # rewards: what a year issues, by the staking ratio (`rewards.issuance`), in parts of all units
+    issuance_start_ppb: U32 = 25_000_000
+    issuance_ideal_ppb: U32 = 100_000_000
+    staking_target_ppb: U32 = 500_000_000
+    issuance_decay_ppb: U32 = 50_000_000
+    issuance_max_ms: U64 = DAY_MS  # an epoch that took longer issues no more
+    # and how an epoch's income is shared out: the treasury's part of all (`rewards.takerate`) …
+    take_min_ppb: U32 = 50_000_000
+    take_max_ppb: U32 = 200_000_000
+    treasury_target_ppb: U32 = 20_000_000  # of all units
+    commission_min_ppb: U32 = 0  # least part of a validator's rewards that its operator keeps
+    # … then the validators', by what they did (`rewards.points`); what these leave is for votes
+    reward_block_ppb: U32 = 62_500_000  # for blocks proposed
+    reward_inclusion_ppb: U32 = 62_500_000  # for putting others' votes into them
+    reward_attest_ppb: U32 = 125_000_000  # for attesting candidates
+    participation_interval: U16 = 16  # blocks of which one, drawn afterwards, has its votes counted
     # guests and lanes
     call_fuel_limit: Fuel = Fuel(20_000_000)  # most that a user's call may ask for
     delivery_fuel_limit: Fuel = Fuel(2_000_000)  # most that delivering one message may burn
@@ -81,6 +98,7 @@ class Parameters:
             raise ValueError("fast_mode is 0 (OFF) or 1 (STRICT)")
         if self.burn_share_ppb > BILLION:
             raise ValueError("burn_share_ppb is a fraction: at most 1000000000")
+        self._check_rewards()
         if self.max_module_bytes > MAX_CODE_BYTES:
             raise ValueError(f"max_module_bytes is at most {MAX_CODE_BYTES}")
         if self.max_block_bytes > MAX_BLOCK_BYTES:
@@ -110,6 +128,32 @@ class Parameters:
             raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
         if self.delivery_fuel_per_block < self.delivery_fuel_limit:
             raise ValueError("delivery_fuel_per_block must leave room for one delivery")
+
+    def _check_rewards(self) -> None:
+        if self.burn_share_ppb + self.proposer_fee_ppb > BILLION:
+            raise ValueError(
+                "burn_share_ppb and proposer_fee_ppb are parts of one fee: together at most 1000000000"
+            )
+        if self.proposer_fee_ppb == BILLION:
+            raise ValueError(
+                "proposer_fee_ppb is below 1000000000: else a proposer fills its blocks for nothing"
+            )
+        if not self.issuance_start_ppb <= self.issuance_ideal_ppb <= BILLION:
+            raise ValueError("issuance_start_ppb is at most issuance_ideal_ppb, and that at most 1000000000")
+        if not 0 < self.staking_target_ppb < BILLION:
+            raise ValueError("staking_target_ppb is above 0 and below 1000000000")
+        if not 0 < self.issuance_decay_ppb <= BILLION:
+            raise ValueError("issuance_decay_ppb is above 0 and at most 1000000000")
+        if not self.take_min_ppb <= self.take_max_ppb <= BILLION:
+            raise ValueError("take_min_ppb is at most take_max_ppb, and that at most 1000000000")
+        if self.treasury_target_ppb > BILLION:
+            raise ValueError("treasury_target_ppb is a fraction: at most 1000000000")
+        if self.commission_min_ppb > BILLION:
+            raise ValueError("commission_min_ppb is a fraction: at most 1000000000")
+        if self.reward_block_ppb + self.reward_inclusion_ppb + self.reward_attest_ppb > BILLION:
+            raise ValueError("the parts of the reward for blocks, inclusion and attesting exceed the whole")
+        if not 2 <= self.participation_interval <= self.relay_parent_window:
+            raise ValueError("participation_interval is at least 2 and at most relay_parent_window")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

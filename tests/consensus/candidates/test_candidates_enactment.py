@@ -144,7 +144,7 @@ def test_a_chain_without_money_waits() -> None:
 
 
 def test_an_old_relay_parent_times_a_candidate_out() -> None:
-    network = Network(make_genesis(relay_parent_window=4))
+    network = Network(make_genesis(relay_parent_window=4, participation_interval=4))
     network.block()
     collator = Collator(network)
     header = collator.offer([b"x"])

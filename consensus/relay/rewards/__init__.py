@@ -1,0 +1,1 @@
+"""Rewards and fees: what is issued, who took part, how it is shared out and claimed (DESIGN.md section 8)."""
