@@ -28,7 +28,7 @@ from consensus.agreement.journal_records import CertificateRecord, JournalRecord
 from consensus.candidates.receipts import CandidateMessage
 from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidTransaction, UserError
-from consensus.primitives.ids import Hash, Height
+from consensus.primitives.ids import Epoch, Hash, Height
 from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis
 from consensus.relay.views import StateView
@@ -193,6 +193,7 @@ class Node:
             parameters=agreement_parameters(genesis),
             timers=WAN if config.consensus.timers == "wan" else LAN,
             amnesia=AmnesiaPolicy.PROBE if config.consensus.amnesia == "probe" else AmnesiaPolicy.NEXT_EPOCH,
+            before=self.epochs.validators(Epoch(term.epoch - 1)),
         )
         self.epoch_turn = EpochTurn(
             epochs=self.epochs,

@@ -8,23 +8,27 @@ meant for.
 
     upon the boundary block being final: EpochEnding goes out; the engine signs no more, and still answers.
     upon EpochBegins: the next epoch's engine starts at view 1 on the boundary block.
-    upon a message of the next epoch before that: it is kept, within bounds, and handled at the beginning.
+    upon a message of the next epoch before that: it is kept, within bounds, and handled once that begins, a
+        few in each turn (`early`).
+    upon a message of the epoch before: who signed against itself in it is found all the same (`watch`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import msgpack
 
+from consensus.agreement.certificates import SignatureChecker
 from consensus.agreement.config import (
     LAN,
+    VIEWS_AHEAD,
     AmnesiaPolicy,
     EngineConfig,
     Parameters,
     Restored,
     TimerSettings,
 )
+from consensus.agreement.early import EarlyMessages
 from consensus.agreement.engine import Engine
 from consensus.agreement.events import (
     Effect,
@@ -41,6 +45,7 @@ from consensus.agreement.events import (
     Send,
     ServeChain,
     Start,
+    Tick,
 )
 from consensus.agreement.journal_records import (
     AmnesiaMark,
@@ -50,17 +55,12 @@ from consensus.agreement.journal_records import (
     encode_record,
     record_epoch,
 )
-from consensus.agreement.messages import Header, Message, Status, block_hash, encode_message, epoch_of
+from consensus.agreement.messages import Header, Message, Status, block_hash, epoch_of
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
-from consensus.agreement.watch import RetiredWatch
+from consensus.agreement.watch import BEHIND, RetiredWatch, Watch
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, PublicKey, Signature, View
-
-MAX_EARLY: Final = 64  # messages of the next epoch that are kept of one peer; the newest
-MAX_EARLY_BYTES: Final = 4 * 1024 * 1024  # the same, encoded; one block and its votes fit
-MAX_EARLY_STRANGERS_BYTES: Final = 8 * MAX_EARLY_BYTES  # the same, of all who have no place in this epoch
-MAX_EARLY_PEERS: Final = 512  # of whom any are kept: two full sets; members of this epoch always are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class Agreement:
         "_amnesia",
         "_chain_id_hash",
         "_early",
-        "_early_sizes",
+        "_early_due_us",
         "_ending",
         "_engine",
         "_inner",
@@ -138,7 +138,9 @@ class Agreement:
         parameters: Parameters,
         timers: TimerSettings = LAN,
         amnesia: AmnesiaPolicy = AmnesiaPolicy.PROBE,
+        before: ValidatorSet | None = None,
     ) -> None:
+        """`before`: who validated the epoch before `setup.epoch`, while evidence about that counts."""
         self._chain_id_hash = chain_id_hash
         self._verify = verify
         self._parameters = parameters
@@ -147,12 +149,12 @@ class Agreement:
         self._setup = setup
         self._inner = _by_peer(setup.members)
         self._engine = self._make_engine(setup, restored)
-        self._past: RetiredWatch | None = None  # over the epoch before
+        self._past = None if before is None else self._watch_again(before, setup)  # over the epoch before
         self._ending: EpochEnding | None = None  # the epoch is over, the next one is not known yet
         self._links: dict[Peer, _Link] = {}
         self._nonce: Hash | None = None  # of this process; None before Start
-        self._early: dict[Peer, tuple[Message, ...]] = {}  # messages of the next epoch
-        self._early_sizes: dict[Peer, tuple[int, ...]] = {}  # of each, encoded, in bytes
+        self._early = EarlyMessages()
+        self._early_due_us: int | None = None  # None as long as none are due
         # A lost journal stays lost until a key is there that could have signed what it held.
         self._lost = restored.records is None and setup.gate is None
         records = restored.records or ()
@@ -171,14 +173,16 @@ class Agreement:
         if isinstance(event, EpochBegins):
             return self._begin(event.setup, now)
         self._note(event)
-        return self._turn(event, now)
+        effects = self._turn(event, now)
+        return effects + self._take_early(now) if isinstance(event, Tick) else effects
 
     # --- what a node may ask
 
     @property
     def deadline_us(self) -> int | None:
         """When (monotonic) the driver must next call `handle(Tick(), …)`; None: never."""
-        return self._engine.deadline_us
+        known = [each for each in (self._early_due_us, self._engine.deadline_us) if each is not None]
+        return min(known, default=None)
 
     @property
     def epoch(self) -> Epoch:
@@ -223,18 +227,14 @@ class Agreement:
         twin._engine = self._engine.fork()
         twin._past = None if self._past is None else self._past.copy()
         twin._links = {peer: replace(link) for peer, link in self._links.items()}
-        twin._early = dict(self._early)
-        twin._early_sizes = dict(self._early_sizes)
+        twin._early = self._early.copy()
         return twin
 
     def state_digest(self) -> Hash:
         """A hash of everything that decides how this node behaves from here on."""
-        early = [
-            (peer, [encode_message(each) for each in kept]) for peer, kept in sorted(self._early.items())
-        ]
         links = [(peer, link.up, link.rtt_us) for peer, link in sorted(self._links.items())]
         marks = [encode_record(each) for each in (*self._marks, *self._later)]
-        rest = [early, links, marks, self._lost, self._nonce, self._ending is not None]
+        rest = [self._early.state(), links, marks, self._lost, self._nonce, self._ending is not None]
         return hash_tagged(
             b"TALLY/state/1", self._engine.state_digest(), msgpack.packb(rest, use_bin_type=True)
         )
@@ -287,17 +287,16 @@ class Agreement:
         self._lost = self._lost and setup.gate is None
         self._later = _not_in_hand(self._later, setup)
         effects: list[Effect] = []
+        for peer in [each for each, link in self._links.items() if not link.up and each not in self._inner]:
+            del self._links[peer]  # it has left the set, and is gone
         for peer, link in sorted(self._links.items()):
             effects += self._turn(PeerUp(peer) if link.up else PeerDown(peer), now)
             if link.rtt_us is not None:
                 effects += self._turn(RoundTrip(peer, link.rtt_us), now)
         if self._nonce is not None:
             effects += self._turn(Start(self._nonce_of(setup.epoch, self._nonce)), now)
-        early, self._early = self._early, {}
-        self._early_sizes = {}
-        for peer, messages in sorted(early.items()):
-            for message in messages:
-                effects += self._turn(Received(peer, message), now)
+        self._early.begin(self._inner)
+        effects += self._take_early(now)
         return effects
 
     def _nonce_of(self, epoch: Epoch, nonce: Hash) -> Hash:
@@ -305,26 +304,19 @@ class Agreement:
         return hash_tagged(b"TALLY/probe/1", nonce, epoch.to_bytes(8, "big"))
 
     def _keep_early(self, peer: Peer, message: Message) -> bool:
-        """Keep a message of the next epoch, the newest of each peer; True if it is not for this one."""
+        """Keep a message of the next epoch; True if it is one, and not for this epoch."""
         if epoch_of(message) != self.epoch + 1 or isinstance(message, Status):
             return False
-        stranger = peer not in self._inner
-        if stranger and peer not in self._early and len(self._early) >= MAX_EARLY_PEERS:
-            return True
-        kept = (*self._early.get(peer, ()), message)[-MAX_EARLY:]
-        sizes = (*self._early_sizes.get(peer, ()), len(encode_message(message)))[-MAX_EARLY:]
-        while sum(sizes) > MAX_EARLY_BYTES:
-            kept, sizes = kept[1:], sizes[1:]
-        if stranger and sum(sizes) > MAX_EARLY_STRANGERS_BYTES - self._strangers_bytes(peer):
-            return True
-        self._early[peer], self._early_sizes[peer] = kept, sizes
+        self._early.keep(peer, message, self._inner)
         return True
 
-    def _strangers_bytes(self, but: Peer) -> int:
-        """What is kept of all who have no place in this epoch, but for one."""
-        return sum(
-            sum(sizes) for peer, sizes in self._early_sizes.items() if peer not in self._inner and peer != but
-        )
+    def _take_early(self, now: Instant) -> list[Effect]:
+        """Handle some of what came before this epoch began; the rest is due in the next turn."""
+        effects: list[Effect] = []
+        for peer, message in self._early.take():
+            effects += self._turn(Received(peer, message), now)
+        self._early_due_us = now.mono_us if self._early.due else None
+        return effects
 
     def _note(self, event: Event) -> None:
         match event:
@@ -335,10 +327,18 @@ class Agreement:
             case PeerDown(peer) if peer in self._inner:
                 self._links.setdefault(peer, _Link()).up = False
             case PeerDown(peer):  # strangers come and go, each under a number of its own
-                for table in (self._links, self._early, self._early_sizes):
-                    table.pop(peer, None)
+                self._links.pop(peer, None)
+                self._early.forget(peer)
             case RoundTrip(peer, rtt_us) if peer in self._links:
                 self._links[peer].rtt_us = rtt_us
+
+    def _watch_again(self, validators: ValidatorSet, setup: EpochSetup) -> RetiredWatch:
+        """The same after a restart: what was seen before is forgotten, and a pair is found whole or not."""
+        epoch, last = Epoch(setup.epoch - 1), setup.start.view
+        check = SignatureChecker(
+            chain_id_hash=self._chain_id_hash, epoch=epoch, keys=validators.keys, verify=self._verify
+        )
+        return RetiredWatch(Watch(validators, epoch, check), last, View(last + BEHIND + VIEWS_AHEAD))
 
     def _make_engine(self, setup: EpochSetup, restored: Restored) -> Engine:
         config = EngineConfig(

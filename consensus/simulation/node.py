@@ -174,7 +174,7 @@ class Node:
         rules = self._rules
         final, proof = self.store.tip()
         epoch = epoch_on(final)
-        setup = self._setup(self.store.header_at((epoch - 1) * rules.parameters.epoch_blocks))
+        setup = self._setup(self._start_of(epoch))
         records = self.journal.read() if self._has_keys else ()
         self.engine = Agreement(
             setup,
@@ -184,6 +184,7 @@ class Node:
             parameters=rules.parameters,
             timers=rules.timers,
             amnesia=rules.amnesia,
+            before=None if epoch == 1 else rules.membership.validators_on(self._start_of(epoch - 1)),
         )
         self._application = Application(
             plan=rules.application,
@@ -197,6 +198,10 @@ class Node:
         )
         self._observer.restarted(self.index, self.final_height)
         self.handle(Start(Hash(self._random.randbytes(32))))
+
+    def _start_of(self, epoch: int) -> Header:
+        """The block on which an epoch began."""
+        return self.store.header_at((epoch - 1) * self._rules.parameters.epoch_blocks)
 
     def crash(self, *, lose_journal: bool, lose_store: bool) -> None:
         """The process dies; what was not durable is lost, and more if the disk is said to be."""

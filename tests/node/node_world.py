@@ -243,6 +243,7 @@ class Core:
             verify=crypto.verify,
             parameters=agreement_parameters(genesis),
             timers=TIMERS,
+            before=self.epochs.validators(Epoch(term.epoch - 1)),
         )
         self.when_certified: Callable[[Hash], None] = lambda block: None
         self.driver = Driver(

@@ -33,7 +33,6 @@ class EpochNode(Node):
         stored = self.chain[-1] if self.chain else None
         tip = net.genesis if stored is None else stored.header
         epoch = net.epoch_on(tip)
-        height = (epoch - 1) * net.parameters.epoch_blocks
         self.gates = []
         restored = Restored(
             final=tip,
@@ -43,19 +42,24 @@ class EpochNode(Node):
         if not journal:
             self.journal = []
         self.engine = Agreement(
-            self.setup(self.chain[height - 1].header if height else net.genesis),
+            self.setup(self.start_of(epoch)),
             restored,
             chain_id_hash=CHAIN,
             verify=fake_verify,
             parameters=net.parameters,
             timers=net.timers,
             amnesia=net.amnesia,
+            before=None if epoch == 1 else net.validators_on(self.start_of(epoch - 1)),
         )
         self.up = True
         for other in net.nodes:
             if other is not self and other.up:
                 net.link(self, other)
         self.give(Start(hash_tagged(b"test/nonce", repr((self.index, net.now_us)).encode())))
+
+    def start_of(self, epoch):
+        height = (epoch - 1) * self.net.parameters.epoch_blocks
+        return self.chain[height - 1].header if height else self.net.genesis
 
     def setup(self, start):
         net, epoch = self.net, self.net.epoch_on(start)

@@ -14,7 +14,7 @@ from agreement_loopback import fake_verify, make_validators
 
 from consensus.agreement.certificates import MAX_CACHED_SIGNATURES, SignatureChecker
 from consensus.agreement.config import EMPTY_ONLY_AFTER, VIEWS_AHEAD
-from consensus.agreement.epochs import MAX_EARLY, MAX_EARLY_BYTES, MAX_EARLY_STRANGERS_BYTES
+from consensus.agreement.early import MAX_EARLY, MAX_EARLY_BYTES, MAX_EARLY_STRANGERS_BYTES
 from consensus.agreement.events import (
     Broadcast,
     BuildPayload,
@@ -221,20 +221,22 @@ def test_messages_of_an_epoch_that_never_comes_are_bounded():
     for number in range(3 * MAX_EARLY):
         vote = vote_of(net, 1, Kind.SKIP, 1 + number)
         node.give(Received(Peer(1), replace(vote, epoch=2)))
-    kept = node.engine._early[Peer(1)]
+    kept = node.engine._early.kept[Peer(1)]
     assert len(kept) == MAX_EARLY
     assert sum(len(encode_message(each)) for each in kept) <= MAX_EARLY_BYTES
     block = replace(proposal_of(net, 1, bytes(1_900_000)), payload=bytes(1_900_000))
     block = replace(block, header=replace(block.header, epoch=2))
     for stranger in range(10, 40):  # each within its own bound, all of them together within theirs
         node.engine.handle(Received(Peer(stranger), block), net.instant())
-    kept_bytes = sum(len(encode_message(each)) for early in node.engine._early.values() for each in early)
+    kept_bytes = sum(
+        len(encode_message(each)) for early in node.engine._early.kept.values() for each in early
+    )
     assert kept_bytes <= MAX_EARLY_BYTES + MAX_EARLY_STRANGERS_BYTES
-    assert len(node.engine._early) > 10
+    assert len(node.engine._early.kept) > 10
     for stranger in range(10, 40):
         node.engine.handle(PeerDown(Peer(stranger)), net.instant())
-    assert set(node.engine._early) == {Peer(1)}
-    assert set(node.engine._early_sizes) == {Peer(1)}
+    assert set(node.engine._early.kept) == {Peer(1)}
+    assert set(node.engine._early._sizes) == {Peer(1)}
 
 
 def test_the_signature_cache_forgets_the_oldest_whoever_signed():

@@ -1,14 +1,22 @@
 """Epochs: boundary and tail blocks, one set after another, and what crosses a boundary (section 14)."""
 
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from agreement_epochs import EpochNet
 from agreement_loopback import CHAIN, GENESIS_MS, fake_sign, fake_verify
 
 from consensus.agreement.config import AmnesiaPolicy, Restored
-from consensus.agreement.epochs import MAX_EARLY, MAX_EARLY_BYTES, MAX_EARLY_PEERS, Agreement, EpochBegins
-from consensus.agreement.events import Instant, Peer, PeerMisbehaved, Received, Send, ServeChain
+from consensus.agreement.early import (
+    EARLY_AT_ONCE,
+    MAX_EARLY,
+    MAX_EARLY_BYTES,
+    MAX_EARLY_PEERS,
+    EarlyMessages,
+)
+from consensus.agreement.epochs import Agreement, EpochBegins
+from consensus.agreement.events import Instant, Peer, PeerMisbehaved, Received, Send, ServeChain, Tick
 from consensus.agreement.journal_records import (
     AmnesiaRecord,
     BarRecord,
@@ -39,6 +47,12 @@ from consensus.primitives.ids import ZERO_HASH
 
 def equal(*nodes, version=0):
     return [(node, 1, version) for node in nodes]
+
+
+def signed_skip(*, epoch, view, signer):
+    sig = fake_sign(signer)(sign_bytes(CHAIN, int(Kind.SKIP), epoch, view, ZERO_HASH, ZERO_HASH))
+    kind = int(Kind.SKIP)
+    return Vote(kind=kind, epoch=epoch, view=view, block=ZERO_HASH, aux=ZERO_HASH, signer=signer, sig=sig)
 
 
 def changing_sets(count):
@@ -250,16 +264,16 @@ def test_messages_of_the_next_epoch_wait_and_are_bounded():
     node, now = other.nodes[0], other.instant()
     for turn in range(3 * MAX_EARLY):
         assert node.engine.handle(Received(Peer(1), early[turn % len(early)]), now) == []
-    assert len(node.engine._early[1]) == MAX_EARLY
+    assert len(node.engine._early.kept[1]) == MAX_EARLY
     block = next(m for m in early if isinstance(m, Proposal))
     huge = replace(block, payload=bytes(1_500_000))
     for _ in range(5):
         node.engine.handle(Received(Peer(2), huge), now)
-    kept = node.engine._early[2]
+    kept = node.engine._early.kept[2]
     assert 0 < sum(len(encode_message(each)) for each in kept) <= MAX_EARLY_BYTES
     for peer in range(10, 10 + 2 * MAX_EARLY_PEERS):
         node.engine.handle(Received(Peer(peer), early[0]), now)
-    assert len(node.engine._early) == MAX_EARLY_PEERS
+    assert len(node.engine._early.kept) == MAX_EARLY_PEERS
     assert not node.engine._keep_early(Peer(1), NotFound(view=0, key=ZERO_HASH))
 
 
@@ -274,12 +288,52 @@ def test_what_came_early_is_handled_when_the_epoch_begins():
     net.run_to(5, 0, 1, 2)
     late = net.nodes[3]
     assert late.engine.epoch == 1
-    assert late.engine._early
+    assert late.engine._early.kept
     net.drop = lambda source, target, m: target == 3  # nothing more reaches it
     boundary = late.ending.boundary
     effects = late.engine.handle(EpochBegins(late.setup(boundary)), net.instant())
     assert late.engine.cur_view > 1
     net.carry(late, effects)
+
+
+def test_many_early_messages_do_not_hold_up_the_turn_in_which_the_epoch_begins(monkeypatch):
+    """Members' messages go first; a turn handles a few, and asks to be called again for the rest."""
+    net = EpochNet([equal(0, 1, 2, 3)])
+    net.begins = False
+    net.start()
+    net.run(lambda: all(node.ending for node in net.nodes))
+    late, now, stranger = net.nodes[3], net.instant(), 60
+    sent = {
+        peer: [signed_skip(epoch=2, view=view, signer=peer % 4) for view in range(1, MAX_EARLY + 1)]
+        for peer in (stranger, 0, 1, 2)
+    }
+    for peer, votes in sent.items():
+        for vote in votes:
+            assert late.engine.handle(Received(Peer(peer), vote), now) == []
+    taken, take = [], EarlyMessages.take
+    monkeypatch.setattr(EarlyMessages, "take", lambda early: taken.append(take(early)) or taken[-1])
+    late.engine.handle(EpochBegins(late.setup(late.ending.boundary)), now)
+    while late.engine._early.due:
+        assert late.engine.deadline_us <= now.mono_us
+        late.engine.handle(Tick(), now)
+    assert all(0 < len(each) <= EARLY_AT_ONCE for each in taken)
+    assert len(taken) == 4 * MAX_EARLY // EARLY_AT_ONCE
+    order = (0, 1, 2, stranger)
+    assert [*chain.from_iterable(taken)] == [(Peer(peer), vote) for peer in order for vote in sent[peer]]
+    assert late.engine.fork().state_digest() == late.engine.state_digest()
+    due_us = late.engine.deadline_us
+    assert due_us is None or due_us > now.mono_us
+
+
+def test_who_has_left_the_set_and_is_gone_is_forgotten():
+    net = EpochNet([equal(0, 1, 2, 3, 4), equal(0, 1, 2, 3)]).start()
+    node = net.nodes[0]
+    net.run_to(1)
+    net.kill(4)
+    net.run(lambda: not node.engine._links[Peer(4)].up)
+    assert node.engine.epoch == 1
+    net.run_to_epoch(2, 0)
+    assert set(node.engine._links) == set(map(Peer, range(1, 4)))
 
 
 def test_an_epoch_begins_only_where_the_one_before_ended():

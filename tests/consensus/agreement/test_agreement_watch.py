@@ -389,21 +389,25 @@ def test_far_views_and_other_epochs_take_no_memory() -> None:
     assert not bench.evidence
 
 
-def test_the_epoch_before_is_watched_too() -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_epoch_before_is_watched_too(restarted) -> None:
     """Whoever signs against itself in an epoch that is over here answers for it, by index and key of then."""
     net = EpochNet([[(node, 1, 0) for node in order] for order in ((0, 1, 2, 3), (3, 2, 1, 0))]).start()
     net.run_to_epoch(2)
+    if restarted:
+        net.kill(0)
+        net.nodes[0].boot()
     agreement = net.nodes[0].engine
-    view = agreement._past._highest
-    found = []
-    for block in (X, Y):
-        key = (int(Kind.NOTARIZE), block, ZERO_HASH)
-        sig = fake_sign(2)(sign_bytes(CHAIN, key[0], 1, view, block, ZERO_HASH))
-        vote = Vote(kind=key[0], epoch=1, view=view, block=block, aux=ZERO_HASH, signer=2, sig=sig)
-        effects = agreement.handle(Received(Peer(1), vote), net.instant())
-        found += [each.evidence for each in effects if isinstance(each, EvidenceFound)]
-    (evidence,) = found
-    assert (evidence.epoch, evidence.view, evidence.signer) == (1, view, 2)
+    assert agreement.epoch == 2
+    for view in (agreement._past._final, agreement._past._highest):
+        found = []
+        for block in (X, Y):
+            key = (int(Kind.NOTARIZE), block, ZERO_HASH)
+            sig = fake_sign(2)(sign_bytes(CHAIN, key[0], 1, view, block, ZERO_HASH))
+            vote = Vote(kind=key[0], epoch=1, view=view, block=block, aux=ZERO_HASH, signer=2, sig=sig)
+            effects = agreement.handle(Received(Peer(1), vote), net.instant())
+            found += [each.evidence for each in effects if isinstance(each, EvidenceFound)]
+        assert [(each.epoch, each.view, each.signer) for each in found] == [(1, view, 2)]
     twin = agreement.fork()
     assert twin.state_digest() == agreement.state_digest()
 
