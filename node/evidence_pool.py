@@ -11,7 +11,7 @@ Whoever sends something that convicts nobody is banned, as for any other signatu
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -141,8 +141,9 @@ class EvidencePool:
                     self.publish(evidence)
             except PeerFault as fault:  # who sent it is no longer known
                 self._log.debug("evidence.refused", reason=str(fault), epoch=evidence.epoch)
+        counting = self._counting(self._kept)
         for epoch, signer in list(self._kept):
-            if self._validators(epoch) is None:
+            if epoch not in counting:
                 del self._kept[epoch, signer]
                 self._changed.set()
 
@@ -172,6 +173,10 @@ class EvidencePool:
 
     def _judge(self, evidence: Evidence, validators: ValidatorSet) -> Offence | None:
         return verify_evidence(evidence, validators, self._chain_id_hash, self._verify)
+
+    def _counting(self, offenders: Iterable[Offender]) -> set[Epoch]:
+        """Those of their epochs about which evidence counts; each is looked up once: a set is dear."""
+        return {epoch for epoch in {epoch for epoch, _ in offenders} if self._validators(epoch) is not None}
 
     def _wait(self, evidence: Evidence) -> None:
         if len(self._early) >= MAX_EARLY:
@@ -230,7 +235,8 @@ class EvidencePool:
         except DecodeError as error:
             self._log.warning("evidence.file_damaged", path=str(self._path), reason=str(error))
             return []
-        return [each for each in held if self._validators(each.evidence.epoch) is not None]
+        counting = self._counting(_offender(each.evidence) for each in held)
+        return [each for each in held if each.evidence.epoch in counting]
 
 
 def _offender(evidence: Evidence) -> Offender:

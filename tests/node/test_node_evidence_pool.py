@@ -167,3 +167,15 @@ def test_evidence_of_an_epoch_to_come_waits_and_that_of_one_long_gone_is_forgott
     made.pool.advance()
     assert {each.evidence.epoch for each in made.pool.all()} == {2, 3}
     assert not made.pool.receive(old)
+
+
+def test_an_epoch_that_begins_costs_one_look_at_each_set_however_many_offended_in_it(tmp_path) -> None:
+    made, asked = Made(tmp_path), []
+    for signer in range(4):
+        assert made.pool.receive(double_finalize(signer, 2))
+    validators = made.pool._validators
+    made.pool._validators = lambda epoch: asked.append(epoch) or validators(epoch)
+    made.epoch = 2
+    made.pool.advance()
+    assert asked == [1]
+    assert len(made.pool) == 4
