@@ -25,6 +25,10 @@ _POSITIVE: Final = (
     "max_validators",
     "min_stake",
     "evidence_epochs",
+    "slash_meter_ppb",
+    "submissions_per_epoch",
+    "verdict_epochs",
+    "downtime_epochs",
 )
 
 
@@ -82,6 +86,24 @@ class Parameters:
     reward_inclusion_ppb: U32 = 62_500_000  # for putting others' votes into them
     reward_attest_ppb: U32 = 125_000_000  # for attesting candidates
     participation_interval: U16 = 16  # blocks of which one, drawn afterwards, has its votes counted
+    # offences: the least that each costs, in parts of the offender's exposure (`offences.table`)
+    slash_double_ppb: U32 = 50_000_000
+    slash_contradiction_ppb: U32 = 10_000_000
+    slash_invalid_ppb: U32 = 1_000_000_000
+    slash_accusation_ppb: U32 = 20_000_000
+    slash_downtime_ppb: U32 = 0
+    correlation_factor: U8 = 3  # how steeply offenders of one epoch pay more together
+    slash_burn_ppb: U32 = 700_000_000  # of what was slashed, at least half; and of a lost bond
+    slash_reporter_ppb: U32 = (
+        100_000_000  # of what was slashed, to whoever reported it; the rest to the treasury
+    )
+    slash_meter_ppb: U32 = 50_000_000  # the most of all stake that is burnt within any hour
+    veto_ms: U64 = 3 * DAY_MS  # how long a slash can be vetoed that rests on a verdict or a record
+    evidence_bond: Amount = Amount(10_000)  # whoever submits evidence risks it
+    submissions_per_epoch: U16 = 16  # of one account
+    verdict_epochs: U32 = 4  # how long statements against a candidate's verdict can be reported
+    downtime_epochs: U8 = 3  # in a row, in each of which a member took part too little, before it is jailed
+    downtime_ppb: U32 = 500_000_000  # of an epoch's counted blocks: below it, it was too little
     # guests and lanes
     call_fuel_limit: Fuel = Fuel(20_000_000)  # most that a user's call may ask for
     delivery_fuel_limit: Fuel = Fuel(2_000_000)  # most that delivering one message may burn
@@ -128,6 +150,32 @@ class Parameters:
             raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
         if self.delivery_fuel_per_block < self.delivery_fuel_limit:
             raise ValueError("delivery_fuel_per_block must leave room for one delivery")
+        self._check_offences()
+
+    def _check_offences(self) -> None:
+        for name in (
+            "slash_double_ppb",
+            "slash_contradiction_ppb",
+            "slash_invalid_ppb",
+            "slash_accusation_ppb",
+            "slash_downtime_ppb",
+            "slash_meter_ppb",
+            "downtime_ppb",
+        ):
+            if getattr(self, name) > BILLION:
+                raise ValueError(f"{name} is a fraction: at most 1000000000")
+        if not BILLION // 2 <= self.slash_burn_ppb <= BILLION:
+            raise ValueError(
+                "slash_burn_ppb is at least 500000000 and at most 1000000000: who reports itself must lose"
+            )
+        if self.slash_burn_ppb + self.slash_reporter_ppb > BILLION:
+            raise ValueError(
+                "slash_burn_ppb and slash_reporter_ppb are parts of one slash: together at most 1000000000"
+            )
+        if self.veto_ms >= self.unbonding_ms:
+            raise ValueError("veto_ms must be below unbonding_ms: what is given back must find its pools")
+        if self.verdict_epochs > self.evidence_epochs:
+            raise ValueError("verdict_epochs is at most evidence_epochs: nobody would answer any more")
 
     def _check_rewards(self) -> None:
         if self.burn_share_ppb + self.proposer_fee_ppb > BILLION:

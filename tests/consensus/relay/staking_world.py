@@ -51,6 +51,8 @@ def quick(**parameters: object) -> Network:
         "unbonding_ms": 100,
         "trusting_ms": 50,
         "jail_epochs": 2,
+        "veto_ms": 1,
+        "verdict_epochs": 1,
     }
     return Network(make_genesis(stake=100, **(chosen | parameters)))
 
