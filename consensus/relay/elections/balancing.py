@@ -28,7 +28,10 @@ def balance(backing: Backing, elected: Sequence[PublicKey], passes: int = PASSES
     places = {account: place for place, account in enumerate(elected)}
     movable = [(sum(parts.values()), parts) for parts in spread.values() if len(parts) > 1]
     for _ in range(passes):
-        if not any([_respread(stake, parts, support, places) for stake, parts in movable]):
+        moved = False
+        for stake, parts in movable:
+            moved = _respread(stake, parts, support, places) or moved
+        if not moved:
             break
     return spread
 

@@ -4,8 +4,8 @@ Whoever held more than F could stop the network alone, and be forgiven by no quo
 min(support, c), with the largest c such that the largest power is at most F = floor((N - 1) / 3) of what
 remains, N. Support above c answers for offences and earns as any other; it only has no vote.
 
-With the members in order of support s1 >= s2 >= …: capping costs weight, and 3c + 1 <= N(c) has to hold, where
-N(c) = sum of min(s_i, c). If at least three are capped and a fourth is there, it holds; so at most two are:
+With the members in order, s1 >= s2 >= …, where N(c) = sum of min(s_i, c), a cap that binds has to keep
+3c + 1 <= N(c). Once three are capped and a fourth is there, it does; so the largest c caps two at most:
 
     one:  c + R1 >= 3c + 1,  c = floor((R1 - 1) / 2)      R1 = all but s1
     two:  2c + R2 >= 3c + 1, c = R2 - 1                   R2 = all but s1 and s2

@@ -14,10 +14,10 @@ split it up, and electing more keeps whom fewer elect: so those who stand by are
 to. As an election of validators, with a ballot's stake behind its members in proportion to the load that
 each caused: A. Cevallos and A. Stewart, A verifiably secure and proportional committee election rule, 2020.
 
-Arithmetic: loads are integers in units of 1/scale, `scale` a power of two of at least 2^64 times all stake, so
-that a score has 64 significant bits and more. Scores are rounded down: together the ballots never carry more
-than the number elected. Equal scores go to the most approving stake, then to whom `rank` puts first.
-The order in which ballots and candidates are given has no influence on anything.
+Arithmetic: loads are integers in units of 1/scale, `scale` a power of two of at least 2^64 times all stake,
+so that a score has 64 significant bits and more. Scores are rounded down: together the ballots never carry
+more than the number elected. Equal scores go to the most approving stake, then to who joined first, then to
+the least account. The order in which ballots and candidates are given has no influence on anything.
 
 Cost: at most (seats + standing by) * candidates divisions and ballots * approvals^2 / 2 additions.
 """
@@ -31,7 +31,8 @@ from consensus.primitives.ids import Hash, PublicKey
 SIGNIFICANT_BITS: Final = 64  # of a score; rounding never amounts to more than one part in 2^64
 
 Backing = Mapping[Hash, Mapping[PublicKey, int]]
-"""Ballot → its elected members → units behind each; of a ballot that elected anybody, they add up to its stake."""
+"""Ballot → its elected members → units behind each; a ballot that elected anybody is behind them with all of
+its stake, one that did not is behind nobody."""
 
 
 @dataclass(frozen=True, slots=True)
