@@ -94,7 +94,7 @@ class Operator:
         await self._send(Unbond(amount=Amount(amount)))
 
     def make_key(self, name: str) -> SigningKey:
-        """A fresh consensus key beside the node's own, as `phalanx key new --consensus` makes it."""
+        """A fresh consensus key beside the node's own, as `phalanx stake rotate-key` makes it."""
         path: Path = self._keys / f"consensus-{name}{KEY_SUFFIX}"
         seed = new_seed()
         write_key(path, seed=seed, name=self.home.name, purpose="consensus", passphrase=None)

@@ -33,16 +33,17 @@ NETWORK_FILE: Final = "network"
 def bind_to_network(data: Path, genesis_hash: Hash) -> None:
     """Let a data directory belong to one network for ever: its journal says what was signed *there*.
 
-    Raises UserError if it belongs to another one; the store says so too, but a store can be deleted.
+    Raises UserError if it belongs to another one; the store says so too, but a store can be deleted. LocalFault
+    if it is new and the disk refuses.
     """
     path = data / NETWORK_FILE
     try:
         held = path.read_text().strip()
     except FileNotFoundError:
-        with path.open("w") as file:
-            file.write(f"{genesis_hash.hex()}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            _write_whole(path, f"{genesis_hash.hex()}\n")
+        except OSError as error:
+            raise LocalFault(f"{path} can not be written ({error.strerror}): make room, then start") from None
         return
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can not be read ({error}): is the disk whole?") from None
@@ -51,6 +52,16 @@ def bind_to_network(data: Path, genesis_hash: Hash) -> None:
             f"{data} belongs to network {held[:16]}…, but the genesis file is {genesis_hash.hex()[:16]}…:"
             " give each network a directory of its own"
         )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Durable under its name, or not there: a power cut must not leave half of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def open_signing_journal(

@@ -1,5 +1,6 @@
 """What a node finds when it starts, and the sentences with which it refuses to."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +230,20 @@ def test_a_directory_without_its_store_still_knows_its_network(tmp_path) -> None
     bind_to_network(tmp_path, mine)
     with pytest.raises(UserError, match="belongs to network 6d6d6d6d6d6d6d6d"):
         bind_to_network(tmp_path, other)
+
+
+def test_a_kill_while_a_directory_is_made_leaves_it_to_be_made_again(tmp_path, monkeypatch) -> None:
+    mine = Hash(b"m" * 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            bind_to_network(tmp_path, mine)
+    bind_to_network(tmp_path, Hash(b"o" * 32))  # nothing was promised to anybody yet
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left")))
+        (tmp_path / "full").mkdir()
+        with pytest.raises(LocalFault, match="No space left"):
+            bind_to_network(tmp_path / "full", mine)
 
 
 def test_a_lone_validator_runs_stops_and_flushes(home) -> None:
