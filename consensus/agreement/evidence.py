@@ -6,7 +6,7 @@ Evidence verifies itself: against the epoch's keys and the chain's genesis hash,
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from consensus.agreement.messages import Kind, Vote, sign_bytes
 from consensus.agreement.validators import ValidatorSet
@@ -26,6 +26,18 @@ class Offence(enum.IntEnum):
     FINALIZE_AND_FALLBACK = 5
     FINALIZE_AND_NOTARIZE_OTHER = 6
     FALSE_FIRST_VOTE = 7
+
+
+GRAVE: Final = frozenset(
+    {
+        Offence.DOUBLE_PROPOSAL,
+        Offence.DOUBLE_NOTARIZE,
+        Offence.DOUBLE_FINALIZE,
+        Offence.FINALIZE_AND_NOTARIZE_OTHER,
+    }
+)
+"""Signatures for two blocks of one view. The other rows contradict a vote about one block or none. Whoever is
+known for one of those may still be convicted of one of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +114,12 @@ def evidence_from(
         raise ValueError("an honest validator may have signed both")
     first, second = sorted((a, b), key=lambda each: (each.kind, each.block, each.aux))
     return Evidence(epoch=epoch, view=view, signer=signer, first=first, second=second)
+
+
+def is_grave(evidence: Evidence) -> bool:
+    """Whether a piece, if it proves anything, proves one of GRAVE. Checks no signature."""
+    first, second = ((each.kind, each.block, each.aux) for each in (evidence.first, evidence.second))
+    return offence(first, second) in GRAVE
 
 
 def statement_of(vote: Vote) -> SignedStatement:

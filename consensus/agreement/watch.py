@@ -6,7 +6,8 @@ journal held. A signature is verified only once it would convict, so watching co
 what turns out to be forged is forgotten, and cleared of nothing. Watching decides no vote and no finality.
 
 Kept: views from BEHIND below the final one up to those that are tracked; of one signer in one view
-MAX_STATEMENTS. One piece of evidence for each signer and view: the first pair that met.
+MAX_STATEMENTS. For each signer and view the first pair that met, and the first grave one if that was none
+(`evidence.GRAVE`): a mild fault hides no other.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from consensus.agreement.certificates import SignatureChecker
-from consensus.agreement.evidence import Evidence, SignedStatement, evidence_from, offence
+from consensus.agreement.evidence import GRAVE, Evidence, SignedStatement, evidence_from, offence
 from consensus.agreement.messages import (
     AmnesiaProbe,
     Certificate,
@@ -22,6 +23,7 @@ from consensus.agreement.messages import (
     GetCertificate,
     GetChain,
     Justification,
+    Kind,
     Message,
     NotFound,
     Status,
@@ -39,6 +41,8 @@ MAX_CERTIFICATES: Final = 8  # of one view that are remembered whole, to pass ov
 MAX_STATEMENTS: Final = 12  # of one signer in one view: an honest one makes at most 6
 
 
+GRAVE_KINDS: Final = frozenset((Kind.PROPOSE, Kind.NOTARIZE, Kind.FINALIZE))  # that grave pairs are made of
+
 NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
 SILENT: Final = frozenset((Status, GetCertificate, GetBlock, GetChain, NotFound, AmnesiaProbe))
 """Messages that carry no signature of a vote."""
@@ -47,7 +51,7 @@ SILENT: Final = frozenset((Status, GetCertificate, GetBlock, GetChain, NotFound,
 class Watch:
     """What validators of one epoch have signed in recent views, as far as this node has seen it."""
 
-    __slots__ = ("_accused", "_check", "_epoch", "_known", "_owned", "_seen", "_validators")
+    __slots__ = ("_accused", "_check", "_epoch", "_grave", "_known", "_owned", "_seen", "_validators")
 
     def __init__(self, validators: ValidatorSet, epoch: Epoch, check: SignatureChecker) -> None:
         self._validators = validators
@@ -56,12 +60,14 @@ class Watch:
         self._seen: dict[View, dict[int, dict[Key, Signature]]] = {}
         self._owned: set[View] = set()  # views of `_seen` that no copy shares
         self._accused: dict[View, frozenset[int]] = {}
+        self._grave: dict[View, frozenset[int]] = {}  # of these, who is accused of the worst already
         self._known: dict[View, frozenset[Certificate]] = {}  # looked through already
 
     def copy(self) -> "Watch":
         """An independent copy."""
         twin = Watch(self._validators, self._epoch, self._check)
-        twin._seen, twin._accused, twin._known = dict(self._seen), dict(self._accused), dict(self._known)
+        twin._seen, twin._known = dict(self._seen), dict(self._known)
+        twin._accused, twin._grave = dict(self._accused), dict(self._grave)
         self._owned = set()  # both share every view from now on, until one of them adds to it
         return twin
 
@@ -101,27 +107,53 @@ class Watch:
     def _one(self, found: list[Evidence], view: View, signer: int, key: Key, sig: Signature) -> None:
         """Hold one signature against the others of its signer. Raises PeerFault if it is a forged one."""
         held = self._seen.get(view, NOTHING).get(signer, NOTHING)
-        if held.get(key) == sig or signer in self._accused.get(view, ()):
+        if held.get(key) == sig or signer in self._grave.get(view, ()):
             return
         held = self._own(view).setdefault(signer, {})
         if key in held:  # one of the two is forged, or both are good and either will do
             self._verify(view, signer, key, sig)
             held[key] = sig
             return
-        against = [other for other in held if offence(other, key) is not None]
+        against = self._against(view, signer, key, held)
         if not against and len(held) < MAX_STATEMENTS:
             held[key] = sig
             return
         self._verify(view, signer, key, sig)
-        for other in sorted(against or held):
+        for other in against or sorted(held):
             if not self._is_signed(view, signer, other, held[other]):
                 del held[other]
             elif against:
                 found.append(self._evidence(view, signer, (other, held[other]), (key, sig)))
-                self._accused[view] = self._accused.get(view, frozenset()) | {signer}
-                return
+                self._accuse(view, signer, grave=offence(other, key) in GRAVE)
+                break
+        if len(held) >= MAX_STATEMENTS and key[0] in GRAVE_KINDS:
+            self._make_room(held)
         if len(held) < MAX_STATEMENTS:
             held[key] = sig
+
+    @staticmethod
+    def _make_room(held: dict[Key, Signature]) -> None:
+        """Forget what can never be half of a grave pair: a validator that signs much must not hide one in it.
+        There are at most three of the other kinds without such a pair among them."""
+        for other in sorted(held):
+            if other[0] not in GRAVE_KINDS:
+                del held[other]
+                return
+
+    def _against(self, view: View, signer: int, key: Key, held: Mapping[Key, Signature]) -> list[Key]:
+        """What of `held` convicts its signer together with `key` of more than it is accused of, the grave
+        ones first."""
+        accused = signer in self._accused.get(view, ())
+        found = {other: offence(other, key) for other in held}
+        return sorted(
+            (other for other, row in found.items() if row in GRAVE or (row is not None and not accused)),
+            key=lambda other: (found[other] not in GRAVE, other),
+        )
+
+    def _accuse(self, view: View, signer: int, *, grave: bool) -> None:
+        self._accused[view] = self._accused.get(view, frozenset()) | {signer}
+        if grave:
+            self._grave[view] = self._grave.get(view, frozenset()) | {signer}
 
     def _own(self, view: View) -> dict[int, dict[Key, Signature]]:
         """What is held of a view, to be added to."""
@@ -148,7 +180,7 @@ class Watch:
         return evidence_from(epoch=self._epoch, view=view, signer=ValidatorIndex(signer), a=first, b=second)
 
     def _forget(self, lowest: int) -> None:
-        for table in (self._seen, self._accused, self._known):
+        for table in (self._seen, self._accused, self._grave, self._known):
             for view in [view for view in table if view <= lowest]:
                 del table[view]
         self._owned = {view for view in self._owned if view > lowest}
