@@ -1,7 +1,10 @@
 """The protocol end to end, on the loop-back network."""
 
+from dataclasses import replace
+
 import pytest
-from agreement_loopback import GENESIS_MS, Net, fake_sign
+from agreement_forgery import proposal_of, vote_of
+from agreement_loopback import Net
 
 from consensus.agreement.events import PeerMisbehaved, PeerUp, Received
 from consensus.agreement.messages import (
@@ -9,17 +12,13 @@ from consensus.agreement.messages import (
     Certificate,
     Chain,
     GetBlock,
-    Header,
     Kind,
     Proposal,
     Status,
     Vote,
     block_hash,
-    payload_root,
-    sign_bytes,
 )
 from consensus.agreement.thresholds import Mode
-from consensus.primitives.ids import ZERO_HASH
 
 
 def test_four_nodes_finalise_in_one_round_without_a_finalize_vote():
@@ -148,53 +147,12 @@ def test_lost_votes_come_again():
     net.run_to(5)
 
 
-def equivocate(net, leader, view, blocks, split):
-    """Two proposals of one view, each to its side."""
-    for (header, payload), targets in zip(blocks, split, strict=True):
-        block = block_hash(header)
-
-        def signed(kind, block=block):
-            return fake_sign(leader)(sign_bytes(net.config.chain_id_hash, kind, 1, view, block, ZERO_HASH))
-
-        sig = signed(Kind.PROPOSE)
-        vote = Vote(
-            kind=2,
-            epoch=1,
-            view=view,
-            block=block,
-            aux=ZERO_HASH,
-            signer=leader,
-            sig=signed(Kind.NOTARIZE),
-            leader_sig=sig,
-        )
-        proposal = Proposal(header=header, leader_sig=sig, payload=payload, support=(), vote=vote)
-        for target in targets:
-            net.later(1_000, net.nodes[target], Received(leader, proposal))
-
-
-def forged_block(net, view, payload):
-    from agreement_loopback import make_genesis
-
-    from consensus.primitives.crypto import hash_tagged
-
-    genesis = make_genesis(net.config)
-    header = Header(
-        epoch=1,
-        view=view,
-        height=1,
-        parent_hash=block_hash(genesis),
-        parent_view=0,
-        proposer=net.config.validators.leader(view),
-        time_ms=GENESIS_MS + net.now_us // 1000,
-        payload_root=payload_root(payload),
-        payload_len=len(payload),
-        tx_count=0,
-        state_root=hash_tagged(b"test/state", block_hash(genesis)),
-        validators_hash=net.config.validators.validators_hash,
-        next_validators_hash=ZERO_HASH,
-        flags=0,
-    )
-    return header, payload
+def propose_to(net, leader, payload, targets):
+    """The leader of view 1 proposes this to some, with its vote."""
+    proposal = proposal_of(net, 1, payload)
+    vote = vote_of(net, leader, Kind.NOTARIZE, 1, block_hash(proposal.header))
+    for target in targets:
+        net.later(1_000, net.nodes[target], Received(leader, replace(proposal, vote=vote)))
 
 
 @pytest.mark.parametrize("stakes", [[1] * 4, [1] * 7, [1, 2, 2, 2, 3]])
@@ -206,8 +164,8 @@ def test_an_equivocating_leader_is_convicted_and_stops_nothing(stakes):
     for node in honest:
         net.nodes[node].give(PeerUp(leader))
     half = len(honest) // 2
-    a, b = forged_block(net, 1, b"a"), forged_block(net, 1, b"b")
-    equivocate(net, leader, 1, (a, b), (honest[:half], honest[half:]))
+    propose_to(net, leader, b"a", honest[:half])
+    propose_to(net, leader, b"b", honest[half:])
     net.run_to(5, *honest)
     for index in honest:
         evidence = net.nodes[index].evidence
@@ -221,8 +179,7 @@ def test_a_leader_that_shows_its_block_to_one_only_stops_nothing():
     leader = int(net.config.validators.leader(1))
     honest = [i for i in range(4) if i != leader]
     net.start(*honest)
-    block = forged_block(net, 1, b"a")
-    equivocate(net, leader, 1, (block, block), (honest[:1], []))
+    propose_to(net, leader, b"a", honest[:1])
     net.run_to(5, *honest)
 
 
