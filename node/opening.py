@@ -33,8 +33,8 @@ NETWORK_FILE: Final = "network"
 def bind_to_network(data: Path, genesis_hash: Hash) -> None:
     """Let a data directory belong to one network for ever: its journal says what was signed *there*.
 
-    Raises UserError if it belongs to another one; the store says so too, but a store can be deleted. LocalFault
-    if it is new and the disk refuses.
+    Raises UserError if it belongs to another one; the store says so too, but a store can be deleted. Raises
+    LocalFault if it is new and the disk refuses.
     """
     path = data / NETWORK_FILE
     try:
