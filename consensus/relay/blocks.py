@@ -17,6 +17,7 @@ from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.errors import DecodeError, InvalidBlock, InvalidTransaction
 from consensus.primitives.ids import Hash
 from consensus.relay.parameters import Parameters
+from consensus.relay.rewards.votes import VoteInclusion, votes_weight
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
     SIGNATURE_WEIGHT,
@@ -35,10 +36,12 @@ CANDIDATE_WEIGHT: Final = 300  # microseconds of the ledger's work for one inclu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """A relay block's contents, in the order in which they take effect: evidence, sorted by (epoch, signer),
-    one piece for each; candidates, sorted by (chain, height); transactions in given order."""
+    """A relay block's contents, in the order in which they take effect: votes for an ancestor, which are only
+    counted; evidence, sorted by (epoch, signer), one piece for each; candidates, sorted by (chain, height);
+    transactions in given order."""
 
-    WIRE_VERSION: ClassVar[int] = 1
+    WIRE_VERSION: ClassVar[int] = 2
+    votes: VoteInclusion | None = None
     evidence: Annotated[tuple[Evidence, ...], MaxLength(MAX_BLOCK_EVIDENCE)] = ()
     candidates: Annotated[tuple[CandidateInclusion, ...], MaxLength(MAX_BLOCK_CANDIDATES)] = ()
     transactions: Annotated[
@@ -67,6 +70,7 @@ class CheckedPayload:
     transactions: tuple[CheckedTransaction, ...]
     weight: int
     evidence: tuple[Evidence, ...] = ()
+    votes: VoteInclusion | None = None
 
 
 EMPTY_PAYLOAD: Final = encode(Payload())
@@ -88,10 +92,12 @@ def encode_payload(
     transactions: Sequence[bytes],
     candidates: Sequence[CandidateInclusion] = (),
     evidence: Sequence[Evidence] = (),
+    votes: VoteInclusion | None = None,
 ) -> bytes:
     """The payload of these items; evidence and candidates are put in their order."""
     return encode(
         Payload(
+            votes=votes,
             evidence=tuple(sorted(evidence, key=_evidence_order)),
             candidates=tuple(sorted(candidates, key=_candidate_order)),
             transactions=tuple(transactions),
@@ -122,8 +128,9 @@ def check_payload(
     _check_candidates(decoded.candidates, limits)
     weight = EVIDENCE_WEIGHT * len(decoded.evidence)
     weight += sum(candidate_weight(each) for each in decoded.candidates)
+    weight += 0 if decoded.votes is None else votes_weight(decoded.votes)
     if weight > limits.max_weight:
-        raise InvalidBlock(f"evidence and candidates weigh {weight}, the limit is {limits.max_weight}")
+        raise InvalidBlock(f"votes, evidence and candidates weigh {weight}, the limit is {limits.max_weight}")
     transactions = []
     seen: set[Hash] = set()
     for raw in decoded.transactions:
@@ -142,7 +149,12 @@ def check_payload(
             raise InvalidBlock(f"the block weighs over {limits.max_weight}")
         transactions.append(checked)
     return CheckedPayload(
-        payload_root(payload), decoded.candidates, tuple(transactions), weight, decoded.evidence
+        payload_root(payload),
+        decoded.candidates,
+        tuple(transactions),
+        weight,
+        decoded.evidence,
+        decoded.votes,
     )
 
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from consensus.agreement.evidence import Evidence
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.guest import GuestExecutor
-from consensus.primitives.ids import Epoch, Hash, Height, Milliseconds, PublicKey, Signature, ValidatorIndex
+from consensus.primitives.ids import (
+    Epoch,
+    Hash,
+    Height,
+    Milliseconds,
+    PublicKey,
+    Signature,
+    ValidatorIndex,
+    View,
+)
 from consensus.relay.ledger import Ledger
 from consensus.relay.parameters import Parameters
 from consensus.relay.receipts import Receipt
@@ -22,7 +31,9 @@ class BlockContext:
     height: Height
     time_ms: Milliseconds
     epoch: Epoch
+    view: View
     parent_hash: Hash
+    parent_view: View  # 0 where the parent is the last block of the epoch before
     proposer: ValidatorIndex
     validators: ValidatorSet
     verify: Callable[[PublicKey, bytes, Signature], bool]

@@ -1,6 +1,6 @@
 """The relay chain's state transition, in one direction (DESIGN.md section 3):
 
-    evidence → deliver lane messages to instances → candidates → transactions → the epoch's turn
+    votes → evidence → deliver lane messages to instances → candidates → transactions → the epoch's turn
     → the last-block leaf
 
 Evidence comes first, so that whom it convicts can not act before it in the same block. Candidates in flight
@@ -37,6 +37,7 @@ from consensus.relay.ledger import (
 )
 from consensus.relay.receipts import Receipt, receipts_tree
 from consensus.relay.registry import Registry
+from consensus.relay.rewards.participation import note_participation
 from consensus.relay.run import BlockContext, Run
 from consensus.relay.slashing import apply_evidence
 from consensus.relay.staking import OffenceRecord, Staking
@@ -72,7 +73,9 @@ class BlockResult:
     stale: tuple[Hash, ...]  # nodes with a negative change, sorted
     receipts: tuple[Receipt, ...]  # in order of execution; `receipts.receipts_tree` rebuilds their tree
     receipts_root: Hash
-    void: Mapping[Hash, str]  # hash of evidence, candidate or transaction → why it had no effect; in order
+    void: Mapping[
+        Hash, str
+    ]  # hash of votes, evidence, candidate or transaction → why it had no effect; in order
     enacted: tuple[Hash, ...]  # candidates
     rejected: tuple[Hash, ...]
     offences: tuple[OffenceRecord, ...]  # convictions by this block's evidence
@@ -101,6 +104,7 @@ def apply_block(
     last = ledger.existing(LastBlock, LAST_BLOCK_KEY)
     _check_place(run, last)
     _note_parent(run, last)
+    note_participation(run, payload.votes)
     for evidence in payload.evidence:
         apply_evidence(run, evidence)
     deliver_messages(run)

@@ -75,6 +75,8 @@ MODULES = (
     "consensus.relay.ledger",
     "consensus.relay.registry",
     "consensus.relay.epochs",
+    "consensus.relay.rewards.records",
+    "consensus.relay.rewards.votes",
     "consensus.relay.staking",
     "consensus.relay.views",
     "node.router",

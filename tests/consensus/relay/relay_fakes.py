@@ -21,7 +21,17 @@ from consensus.primitives.guest import (
     Status,
     module_id,
 )
-from consensus.primitives.ids import ChainId, Epoch, Fuel, Hash, Height, ModuleId, Nonce, ValidatorIndex
+from consensus.primitives.ids import (
+    ChainId,
+    Epoch,
+    Fuel,
+    Hash,
+    Height,
+    ModuleId,
+    Nonce,
+    ValidatorIndex,
+    View,
+)
 from consensus.primitives.tree import MemoryStore
 from consensus.relay.blocks import EMPTY_PAYLOAD, check_payload, encode_payload, limits_of
 from consensus.relay.epochs import current_set, epoch_of
@@ -234,7 +244,9 @@ class Network:
             height=Height(height),
             time_ms=1_000 + 10 * height + self.halted_ms,
             epoch=self.epoch,
+            view=View(height),
             parent_hash=block_hash(self.height),
+            parent_view=View(height - 1),
             proposer=ValidatorIndex(height % len(self.validators)),
             validators=self.validators,
             verify=crypto.verify,
