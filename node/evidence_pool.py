@@ -1,10 +1,11 @@
 """Evidence on its way into a block: judged, kept, passed on (CONSENSUS.md section 17).
 
 Evidence convicts by itself, so it may come from anybody: the own engine, a peer's flood, or an operator.
-What is kept is one piece for each offender of an epoch, because that is what is punished; every further
-piece costs one look-up and is passed on to nobody, so an offender who makes a million of them floods no
-network. What is not yet in a final block is offered to every payload that this node builds, and survives a
-restart in a file. A peer is handed all of it when it connects: it may have been away.
+What is kept of an offender of an epoch is one piece, and a graver one that came after it (`evidence.GRAVE`):
+the gravest is what is punished. Every further piece costs one look-up and is passed on to nobody, so an
+offender who makes a million of them floods no network. What is not yet in a final block is offered to every
+payload that this node builds, and survives a restart in a file. A peer is handed all of it when it connects:
+it may have been away.
 
 Whoever sends something that convicts nobody is banned, as for any other signature that does not check.
 """
@@ -20,7 +21,7 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from consensus.agreement.evidence import Evidence, Offence, VerifySignature, verify_evidence
+from consensus.agreement.evidence import Evidence, Offence, VerifySignature, is_grave, verify_evidence
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives import crypto
 from consensus.primitives.codec import MaxLength, decode, encode
@@ -28,14 +29,14 @@ from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import DecodeError, LocalFault, PeerFault, UserError
 from consensus.primitives.ids import Epoch, Hash, Height, ValidatorIndex
 
-MAX_KEPT: Final = 1_024  # offenders; four whole sets of 256
+MAX_KEPT: Final = 1_024  # pieces
 MAX_EARLY: Final = 64  # pieces of epochs that this node has not reached
 MAX_EVIDENCE_BYTES: Final = 1_024
 _FILE_LIMIT: Final = MAX_KEPT * MAX_EVIDENCE_BYTES
 FILE_TAG: Final = b"phalanx/evidence/1"
 _NOT_YET: Final = Height(0)
 
-Offender = tuple[Epoch, ValidatorIndex]
+Place = tuple[Epoch, ValidatorIndex, bool]  # the offender, and whether the piece is grave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class EvidenceFile:
 
 
 class EvidencePool:
-    """Every offender that this node knows of. All methods but `run` are called in the loop, never block."""
+    """What this node knows of every offender. All methods but `run` are called in the loop, never block."""
 
     def __init__(
         self,
@@ -79,10 +80,10 @@ class EvidencePool:
         self._verify = verify
         self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
         self._early: dict[Evidence, None] = {}
-        self._kept: dict[Offender, KeptEvidence] = {}
+        self._kept: dict[Place, KeptEvidence] = {}
         self._changed = trio.Event()
         for each in self._read():
-            self._kept[_offender(each.evidence)] = each
+            self._kept[_place(each.evidence)] = each
 
     # --- evidence comes in
 
@@ -97,7 +98,7 @@ class EvidencePool:
 
         Raises PeerFault if it convicts nobody.
         """
-        if _offender(evidence) in self._kept:
+        if self._best(evidence) is not None:
             return False
         if evidence.epoch > self._current():
             self._wait(evidence)
@@ -127,7 +128,7 @@ class EvidencePool:
             raise UserError("this evidence convicts nobody: its signatures or its pair do not hold here")
         if self._take(evidence):
             self.publish(evidence)
-        kept = self._kept.get(_offender(evidence))
+        kept = self._best(evidence)
         if kept is None:
             raise UserError("this node knows too many offenders already: submit it elsewhere, or later")
         return kept
@@ -141,15 +142,15 @@ class EvidencePool:
                     self.publish(evidence)
             except PeerFault as fault:  # who sent it is no longer known
                 self._log.debug("evidence.refused", reason=str(fault), epoch=evidence.epoch)
-        counting = self._counting(self._kept)
-        for epoch, signer in list(self._kept):
-            if epoch not in counting:
-                del self._kept[epoch, signer]
+        counting = self._counting(epoch for epoch, _, _ in self._kept)
+        for place in list(self._kept):
+            if place[0] not in counting:
+                del self._kept[place]
                 self._changed.set()
 
     def included(self, evidence: Evidence, height: Height) -> None:
-        """A final block carries a piece against this offender: there is nothing left to do about it."""
-        kept = self._kept.get(_offender(evidence))
+        """A final block carries a piece against this offender: only a graver one still matters."""
+        kept = self._kept.get(_place(evidence))
         if kept is not None and kept.included:
             return
         self._put(KeptEvidence(evidence=evidence if kept is None else kept.evidence, included=height))
@@ -157,26 +158,32 @@ class EvidencePool:
     # --- questions
 
     def waiting(self) -> tuple[Evidence, ...]:
-        """What no final block carries yet, by epoch and signer."""
-        return tuple(
-            self._kept[each].evidence for each in sorted(self._kept) if not self._kept[each].included
-        )
+        """What no final block carries yet, by epoch and signer; of each the gravest alone."""
+        return tuple(each.evidence for each in self.all() if not each.included)
 
     def all(self) -> tuple[KeptEvidence, ...]:
-        """Every offender's piece, by epoch and signer."""
-        return tuple(self._kept[each] for each in sorted(self._kept))
+        """The gravest piece against every offender, by epoch and signer."""
+        gravest = {place[:2]: self._kept[place] for place in sorted(self._kept)}
+        return tuple(gravest.values())
 
     def __len__(self) -> int:
-        return len(self._kept)
+        """How many offenders."""
+        return len({place[:2] for place in self._kept})
 
     # --- inside
+
+    def _best(self, evidence: Evidence) -> KeptEvidence | None:
+        """What is kept against the same offender that is no less grave than this piece."""
+        epoch, signer, grave = _place(evidence)
+        kept = self._kept.get((epoch, signer, True))
+        return kept if kept is not None or grave else self._kept.get((epoch, signer, False))
 
     def _judge(self, evidence: Evidence, validators: ValidatorSet) -> Offence | None:
         return verify_evidence(evidence, validators, self._chain_id_hash, self._verify)
 
-    def _counting(self, offenders: Iterable[Offender]) -> set[Epoch]:
-        """Those of their epochs about which evidence counts; each is looked up once: a set is dear."""
-        return {epoch for epoch in {epoch for epoch, _ in offenders} if self._validators(epoch) is not None}
+    def _counting(self, epochs: Iterable[Epoch]) -> set[Epoch]:
+        """Those about which evidence counts; each is looked up once: a set is dear."""
+        return {epoch for epoch in set(epochs) if self._validators(epoch) is not None}
 
     def _wait(self, evidence: Evidence) -> None:
         if len(self._early) >= MAX_EARLY:
@@ -190,7 +197,7 @@ class EvidencePool:
         return new
 
     def _keep(self, evidence: Evidence) -> bool:
-        if _offender(evidence) in self._kept:
+        if self._best(evidence) is not None:
             return False
         new = self._put(KeptEvidence(evidence=evidence, included=_NOT_YET))
         if new:
@@ -198,13 +205,13 @@ class EvidencePool:
         return new
 
     def _put(self, kept: KeptEvidence) -> bool:
-        offender = _offender(kept.evidence)
-        if len(self._kept) >= MAX_KEPT and offender not in self._kept:
+        place = _place(kept.evidence)
+        if len(self._kept) >= MAX_KEPT and place not in self._kept:
             done = next((each for each, held in self._kept.items() if held.included), None)
             if done is None:
                 return False  # all of it waits for a block, and whoever offends now is offered again
             del self._kept[done]
-        self._kept[offender] = kept
+        self._kept[place] = kept
         self._changed.set()
         return True
 
@@ -216,7 +223,7 @@ class EvidencePool:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            raw = encode(EvidenceFile(kept=self.all()))
+            raw = encode(EvidenceFile(kept=tuple(self._kept[each] for each in sorted(self._kept))))
             raw = hash_tagged(FILE_TAG, raw) + raw
             await trio.to_thread.run_sync(_write, self._path, raw, limiter=limiter)
 
@@ -235,12 +242,12 @@ class EvidencePool:
         except DecodeError as error:
             self._log.warning("evidence.file_damaged", path=str(self._path), reason=str(error))
             return []
-        counting = self._counting(_offender(each.evidence) for each in held)
+        counting = self._counting(each.evidence.epoch for each in held)
         return [each for each in held if each.evidence.epoch in counting]
 
 
-def _offender(evidence: Evidence) -> Offender:
-    return evidence.epoch, evidence.signer
+def _place(evidence: Evidence) -> Place:
+    return evidence.epoch, evidence.signer, is_grave(evidence)
 
 
 def _fields(evidence: Evidence) -> dict[str, Any]:

@@ -24,12 +24,20 @@ SET = genesis_validators(GENESIS)
 
 def double_finalize(signer: int, view: int, epoch: int = 1) -> Evidence:
     """Two FINALIZE signatures of one validator in one view."""
+    return pair(signer, view, epoch, (Kind.FINALIZE, b"a" * 32), (Kind.FINALIZE, b"b" * 32))
+
+
+def contradiction(signer: int, view: int, epoch: int = 1) -> Evidence:
+    """A milder thing: NOTARIZE and SKIP of one validator in one view."""
+    return pair(signer, view, epoch, (Kind.NOTARIZE, b"a" * 32), (Kind.SKIP, ZERO_HASH))
+
+
+def pair(signer: int, view: int, epoch: int, *votes: tuple[Kind, bytes]) -> Evidence:
     statements = []
-    for block in (b"a", b"b"):
-        name = Hash(block * 32)
-        signed = sign_bytes(GENESIS.hash, Kind.FINALIZE, epoch, view, name, ZERO_HASH)
+    for kind, block in votes:
+        signed = sign_bytes(GENESIS.hash, kind, epoch, view, Hash(block), ZERO_HASH)
         sig = VALIDATORS[signer].sign(signed)
-        statements.append(SignedStatement(kind=int(Kind.FINALIZE), block=name, aux=ZERO_HASH, sig=sig))
+        statements.append(SignedStatement(kind=int(kind), block=Hash(block), aux=ZERO_HASH, sig=sig))
     return evidence_from(
         epoch=Epoch(epoch),
         view=View(view),
@@ -179,3 +187,33 @@ def test_an_epoch_that_begins_costs_one_look_at_each_set_however_many_offended_i
     made.pool.advance()
     assert asked == [1]
     assert len(made.pool) == 4
+
+
+def test_a_graver_piece_is_news_of_an_offender_that_is_known_and_a_milder_one_is_not(tmp_path) -> None:
+    """Whoever reports its own mild fault, even into a final block, shields nothing by it."""
+    made = Made(tmp_path)
+    mild, grave = contradiction(2, 7), double_finalize(2, 8)
+    made.pool.found(mild)
+    assert not made.pool.receive(contradiction(2, 9))
+    made.pool.included(mild, Height(12))
+    assert made.pool.waiting() == ()
+    assert made.pool.receive(grave)
+    assert made.pool.waiting() == (grave,)
+    assert len(made.pool) == 1
+    again = made.restarted(tmp_path)
+    assert again.pool.waiting() == (grave,)
+    assert not again.pool.receive(mild)
+    assert not again.pool.receive(double_finalize(2, 10))
+    again.pool.included(grave, Height(13))
+    assert again.pool.waiting() == ()
+    assert again.pool.all() == (KeptEvidence(evidence=grave, included=Height(13)),)
+
+
+def test_of_two_pieces_that_wait_the_graver_is_offered_and_the_other_never_after_it(tmp_path) -> None:
+    made = Made(tmp_path)
+    mild, grave = contradiction(1, 7), double_finalize(1, 8)
+    assert made.pool.receive(mild)
+    assert made.pool.receive(grave)
+    assert made.pool.waiting() == (grave,)
+    made.pool.included(grave, Height(3))
+    assert made.pool.waiting() == ()
