@@ -128,7 +128,8 @@ class GenerationRecord:
     """How one generation of a pool ended: what its positions have earned, and what a veto gives back to."""
 
     reward_per_share: U256
-    shares: U128
+    ended_shares: U128  # all, when it ended
+    shares: U128  # of positions that have not been touched since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +176,10 @@ class RosterRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TotalsRecord:
-    """All stake, how many nominations are in the index, and how far the queue of those who leave is filled."""
+    """All stake, how many nominations are in the index, how far the queue of those who leave is filled."""
 
     bonded: U128 = 0  # units in all pools, leaving ones included
+    rewards: U128 = 0  # units of rewards in all pools
     nominations: U32 = 0
     exit_epoch: Epoch = Epoch(0)  # noqa: RUF009  (a NewType)
     exit_room: U128 = 0  # units that may still leave after that epoch

@@ -3,8 +3,6 @@
 Amounts are in units. All of it counts from the next election on: a running epoch's set never changes.
 """
 
-# ruff: noqa: RUF009  (the NewTypes called in defaults are the identity function)
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
