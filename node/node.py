@@ -11,7 +11,6 @@ A nursery holds one task per concern. A task that fails ends the node with its r
 cleanly: what is final is made durable, then everything is closed.
 """
 
-import gc
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -64,7 +63,7 @@ from node.opening import (
 from node.progress import Progress
 from node.router import Router
 from node.state_sync.arriving import STORE_DIRECTORY
-from node.state_sync.begin import after_fetch, checkpoint_of, fetch_state, must_resume, sync_mode
+from node.state_sync.begin import checkpoint_of, sync_mode
 from node.state_sync.server import SyncServer
 from node.state_sync.trust import start_at, trust_of
 from node.state_sync.watching import SyncWatch
@@ -73,37 +72,7 @@ from node.trace import TraceRing
 from node.version import program_version
 
 EVIDENCE_FILE: Final = "evidence"
-GC_ALLOCATIONS: Final = 20_000  # container objects between collections of the youngest; 700 by default
 MIN_WORKERS: Final = 2  # executing relay blocks and re-executing candidates never wait for each other
-
-
-async def run_node(
-    config: NodeConfig, genesis: Genesis, keys: NodeKeys, *, services: Sequence[Service], log: Any
-) -> None:
-    """Run a node until cancelled; `services` are served beside it, while it is not fetching a state.
-
-    Raises UserError for what the operator can mend before the start, LocalFault when this machine fails.
-    """
-    fetch = must_resume(config)
-    while True:
-        if fetch:
-            await fetch_state(config, genesis, keys, log)
-            config = after_fetch(config)
-        with Node.open(config, genesis, keys, log) as node:
-            _tune_garbage_collection()
-            await node.run(services)
-        fetch = True
-
-
-def _tune_garbage_collection() -> None:
-    """Keep what lives as long as the process out of collections, and collect seldom.
-
-    Everything cyclic here is small and rare; by default the collector runs over all modules and caches again
-    and again, which the latency of votes shows.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_ALLOCATIONS, 20, 100)
 
 
 class Node:

@@ -44,7 +44,7 @@ def run(output: Output, *, directory: Path, check: bool, passphrase_file: Path |
 
 async def _serve(config: NodeConfig, genesis: Genesis, keys: NodeKeys, log: Any) -> signal.Signals | None:
     """Run until a signal, which is returned, or until the node ends by itself."""
-    from node.node import run_node  # the whole node: not needed, and not loaded, to check a config
+    from node.lives import run_node  # the whole node: not needed, and not loaded, to check a config
 
     services: list[Service] = []
     if config.rpc.listen is not None:

@@ -253,7 +253,7 @@ def test_a_node_serves_until_a_signal_and_leaves_clean(number, code, monkeypatch
         finally:
             seen.append("synced")
 
-    monkeypatch.setitem(sys.modules, "node.node", types.SimpleNamespace(run_node=run_node))
+    monkeypatch.setitem(sys.modules, "node.lives", types.SimpleNamespace(run_node=run_node))
     done = run("run", "alice", "--json")
     structlog.reset_defaults()
     assert done.exit_code == code, done.stderr
