@@ -1,4 +1,4 @@
-"""The lives of a node in one process: it runs until it is so far behind that it fetches a state, and again."""
+"""The lives of a node in one process: it runs until it is far enough behind to fetch a state, and again."""
 
 import gc
 from collections.abc import Sequence
@@ -26,10 +26,18 @@ async def run_node(
         if fetch:
             await fetch_state(config, genesis, keys, log)
             config = after_fetch(config)
-        with Node.open(config, genesis, keys, log) as node:
-            _tune_garbage_collection()
-            await node.run(services)
+        await _live(config, genesis, keys, services, log)
+        gc.unfreeze()
+        gc.collect()  # that life, with all that its caches held: a node is full of cycles
         fetch = True
+
+
+async def _live(
+    config: NodeConfig, genesis: Genesis, keys: NodeKeys, services: Sequence[Service], log: Any
+) -> None:
+    with Node.open(config, genesis, keys, log) as node:
+        _tune_garbage_collection()
+        await node.run(services)
 
 
 def _tune_garbage_collection() -> None:
