@@ -1,9 +1,9 @@
 """A leader's payload: what waits in the mempool and the candidates that can be included.
 
 With nothing to say the answer may wait up to `idle_interval`, so that an idle network does not spin
-(DESIGN.md section 4); it never waits while the parent's effects are not yet under a final root, because a
-receipt becomes provable only with the next header. A tail is built at once, out of nothing: it is there to
-make the boundary block final (CONSENSUS.md section 14).
+(DESIGN.md section 4); others' votes are nothing to hurry for. It never waits while the parent's effects are
+not yet under a final root, because a receipt becomes provable only with the next header. A tail is built at
+once, out of nothing: it is there to make the boundary block final (CONSENSUS.md section 14).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from consensus.agreement.evidence import Evidence
 from consensus.candidates.receipts import CandidateInclusion
 from consensus.candidates.view import RelayView
 from consensus.primitives.codec import decode, encode
-from consensus.primitives.ids import ZERO_HASH, Hash, PublicKey
+from consensus.primitives.ids import ZERO_HASH, Hash, Height, PublicKey
 from consensus.primitives.tree import get_many
 from consensus.relay.blocks import (
     EMPTY_PAYLOAD,
@@ -24,12 +24,15 @@ from consensus.relay.blocks import (
     candidate_weight,
     encode_payload,
 )
-from consensus.relay.epochs import epoch_of
+from consensus.relay.epochs import current_set, epoch_of
 from consensus.relay.ledger import RECORD_LIMIT, AccountRecord, account_key
+from consensus.relay.rewards.participation import open_sample
+from consensus.relay.rewards.votes import VoteInclusion, votes_weight
 from consensus.relay.slashing import choose_evidence
 from consensus.relay.views import StateView
 from node.executor import Executed, Executor
 from node.mempool import Mempool
+from node.vote_book import VoteBook
 
 Includable = Callable[[RelayView, int], Sequence[CandidateInclusion]]
 HEADROOM_BYTES = 64
@@ -55,15 +58,18 @@ class PayloadBuilder:
         idle_interval_us: int,
         includable: Includable,
         evidence: Callable[[], Sequence[Evidence]],
+        votes: VoteBook,
         answer: Callable[[PayloadBuilt], None],
     ) -> None:
-        """`evidence`: what is known and not yet settled by a final block, in the order to include it in."""
+        """`evidence`: what is known and not yet settled by a final block, in the order to include it in.
+        `votes`: what came in of those that blocks may carry."""
         self._executor = executor
         self._mempool = mempool
         self._limits = limits
         self._idle_interval_us = idle_interval_us
         self._includable = includable
         self._evidence = evidence
+        self._votes = votes
         self._answer = answer
         self._pending: _Pending | None = None
         self._request: BuildPayload | None = None
@@ -93,8 +99,8 @@ class PayloadBuilder:
         if pending is None:
             return
         request = pending.request
-        payload, count = (b"", 0) if request.tail else self._build(pending)
-        if payload is EMPTY_PAYLOAD and now_us < pending.due_us and not self._has_unproved(pending.parent):
+        payload, count, urgent = (b"", 0, True) if request.tail else self._build(pending)
+        if not urgent and now_us < pending.due_us and not self._has_unproved(pending.parent):
             return
         self._pending = self._request = None
         self._answer(
@@ -116,9 +122,10 @@ class PayloadBuilder:
             raise RuntimeError("the parent of a boundary block was executed without the next epoch's set")
         return pending.parent.next_set.validators_hash
 
-    def _build(self, pending: _Pending) -> tuple[bytes, int]:
+    def _build(self, pending: _Pending) -> tuple[bytes, int, bool]:
+        """The payload, how many transactions it has, and whether it is worth hurrying for."""
         if pending.request.empty:
-            return EMPTY_PAYLOAD, 0
+            return EMPTY_PAYLOAD, 0, False
         parent, limits = pending.parent, self._limits
         view = StateView(
             nodes=self._executor.nodes,
@@ -138,6 +145,12 @@ class PayloadBuilder:
         )
         room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in evidence)
         weight = limits.max_weight - EVIDENCE_WEIGHT * len(evidence)
+        votes = self._asked_votes(view)
+        if votes is not None and len(encode(votes)) <= room and votes_weight(votes) <= weight:
+            room -= len(encode(votes))
+            weight -= votes_weight(votes)
+        else:
+            votes = None
         candidates = list(self._includable(view, limits.max_candidates))
         room -= sum(len(encode(each)) for each in candidates)
         weight -= sum(map(candidate_weight, candidates))
@@ -153,9 +166,26 @@ class PayloadBuilder:
                 max_weight=weight,
                 max_transactions=limits.max_transactions,
             )
-        if not (chosen or candidates or evidence):
-            return EMPTY_PAYLOAD, 0
-        return encode_payload([each.raw for each in chosen], candidates, evidence), len(chosen)
+        if not (chosen or candidates or evidence or votes):
+            return EMPTY_PAYLOAD, 0, False
+        payload = encode_payload([each.raw for each in chosen], candidates, evidence, votes)
+        return payload, len(chosen), bool(chosen or candidates or evidence)
+
+    def _asked_votes(self, view: StateView) -> VoteInclusion | None:
+        """Those that the state asks the next block for, as far as they came in."""
+        height = Height(view.height + 1)
+        epoch = epoch_of(height, view.parameters.epoch_blocks)
+        sample = open_sample(view, epoch, height)
+        if sample is None:
+            return None
+        chain_id_hash = self._limits.chain_id_hash
+        return self._votes.inclusion(
+            sample,
+            epoch=epoch,
+            validators=current_set(view, chain_id_hash=chain_id_hash, epoch=epoch),
+            chain_id_hash=chain_id_hash,
+            verify=self._executor.signatures.verify,
+        )
 
     def _accounts(self, parent: Executed, accounts: Sequence[PublicKey]) -> list[AccountRecord]:
         raws = get_many(self._executor.nodes, parent.post_root, [account_key(each) for each in accounts])

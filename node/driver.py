@@ -47,6 +47,7 @@ from node.executor import Executor
 from node.final_chain import FinalChain
 from node.journal import Journal
 from node.trace import TraceRing
+from node.vote_book import VoteBook
 
 INBOX_EVENTS: Final = 8_192  # above it, peers are not read until the loop has caught up
 INBOX_PEER_BYTES: Final = 8 * 1024 * 1024  # of one peer's frames: a flood of bodies delays its sender alone
@@ -63,7 +64,8 @@ class Links(Protocol):
         ...
 
     def broadcast(self, *messages: Message) -> None:
-        """To all validators and observers, in this order; what is said together costs each of them once."""
+        """To all validators and observers, in this order, but for certificates that they have; what is said
+        together costs each of them once."""
         ...
 
     def serve_chain(self, request: ServeChain) -> None:
@@ -106,6 +108,7 @@ class Driver:
         self.turns = 0
         self.events = 0
         self.builder: PayloadBuilder | None = None  # set for validators, before `run`
+        self.votes: Final = VoteBook()  # as they came in, and the own
         self._journal = journal
         self._links = links
         self._executor = executor
@@ -218,6 +221,8 @@ class Driver:
     ) -> None:
         self.events += 1
         now = _now()
+        if isinstance(event, Received):
+            self.votes.note(event.peer, event.message)
         if isinstance(event, EpochBegins):
             outgoing.append(event)  # in its place among what is signed
         for effect in self.agreement.handle(event, now):
@@ -244,6 +249,7 @@ class Driver:
         final: list[Finalized] = []
         for effect in outgoing:
             if isinstance(effect, Broadcast):
+                self.votes.note(None, effect.message)
                 together.append(effect.message)
                 continue
             if isinstance(effect, Finalized):  # told only here: it may rest on an own vote of this very turn

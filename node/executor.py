@@ -73,7 +73,7 @@ class _Job:
 
 
 class SignatureCache:
-    """Attestations are checked when they arrive and again when a block carries them: the second is free.
+    """Votes and attestations are checked when they arrive, and again when a block carries them: that is free.
 
     The first is in the trio loop, the second in the thread that executes.
     """

@@ -25,7 +25,6 @@ from consensus.agreement.events import Event, Peer, Persisted, Start
 from consensus.agreement.evidence import Offence
 from consensus.agreement.journal_records import CertificateRecord, JournalRecord
 from consensus.candidates.receipts import CandidateMessage
-from consensus.primitives import crypto
 from consensus.primitives.errors import InvalidTransaction, UserError
 from consensus.primitives.ids import Epoch, Hash, Height
 from consensus.relay.blocks import limits_of
@@ -158,7 +157,7 @@ class Node:
                 records=records,
             ),
             chain_id_hash=genesis_hash,
-            verify=crypto.verify,
+            verify=self.executor.signatures.verify,
             parameters=agreement_parameters(genesis),
             timers=WAN if config.consensus.timers == "wan" else LAN,
             amnesia=AmnesiaPolicy.PROBE if config.consensus.amnesia == "probe" else AmnesiaPolicy.NEXT_EPOCH,
@@ -210,6 +209,7 @@ class Node:
                 idle_interval_us=genesis.parameters.idle_interval_ms * 1_000,
                 includable=self.candidates.includable,
                 evidence=self.evidence.waiting,
+                votes=self.driver.votes,
                 answer=self.driver.post,
             )
         self.transport = Transport(

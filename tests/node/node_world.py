@@ -267,6 +267,7 @@ class Core:
             idle_interval_us=IDLE_MS * 1_000,
             includable=lambda view, limit: (),
             evidence=lambda: world.accusations,
+            votes=self.driver.votes,
             answer=self.driver.post,
         )
         self.turn.listeners.append(lambda term: self.links.places.update({term.epoch: term.own}))

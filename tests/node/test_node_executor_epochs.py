@@ -34,6 +34,7 @@ from consensus.relay.ledger import Ledger
 from node.builder import PayloadBuilder
 from node.executor import Executed, Executor
 from node.mempool import Mempool
+from node.vote_book import VoteBook
 
 EPOCH_BLOCKS = 2
 
@@ -154,6 +155,7 @@ def test_what_a_leader_builds_at_the_end_of_an_epoch() -> None:
         idle_interval_us=1_000_000,
         includable=lambda view, limit: (),
         evidence=tuple,
+        votes=VoteBook(),
         answer=built.append,
     )
     first, boundary = ended(chain)
