@@ -1,7 +1,8 @@
 """The invariants I1 to I6 and I8 of CONSENSUS.md section 22, watched from outside the engines.
 
 The world reports what honest nodes put on the wire, what they finalise and what they hold; nothing here asks
-an engine. I7 in its weak form, that everybody reaches the target once the network is stable, is `liveness`.
+an engine. I7, that everybody reaches the target in good time once the network is stable, is `liveness`; how
+long that may be is the world's to say.
 A violation is recorded, never raised: the run goes on, so that one sees all that a fault breaks.
 """
 

@@ -147,6 +147,7 @@ class World:
         self._waiting = set(self._must)
         self._target = scenario.target
         self._calm_us = scenario.stable_us
+        self._calm_height = 0  # of the lowest of those who must, when the last disturbance ended
 
     def run(self) -> Report:
         """Play the scenario until all that must reach the target have, or time is up."""
@@ -155,8 +156,9 @@ class World:
         self.disturbances.begin()
         why = "nothing left to do"
         while not self._is_over():
-            if scheduler.now_us > self._calm_us + LIVENESS_US:
-                why = f"{LIVENESS_US // 1_000_000} s after everything was stable"
+            limit_us = self._patience_us()
+            if scheduler.now_us > self._calm_us + limit_us:
+                why = f"{limit_us // 1_000_000} s after everything was stable"
                 break
             if scheduler.steps >= MAX_STEPS:
                 why = f"after {MAX_STEPS} steps"
@@ -277,7 +279,14 @@ class World:
         self._calm_us = max(self._calm_us, self.scheduler.now_us)
         highest = max(self.nodes[node].final_height for node in self._must)
         self._target = max(self._target, highest + BLOCKS_AFTER_STABLE)
+        self._calm_height = min(self.nodes[node].final_height for node in self._must)
         self._waiting = {node for node in self._must if self.nodes[node].final_height < self._target}
+
+    def _patience_us(self) -> int:
+        """I7: how long after the last disturbance all must have reached the target."""
+        promised = self._waiting and self.disturbances.quiet
+        patience_us = self.scenario.patience_us(self._calm_us, self._target - self._calm_height)
+        return min(LIVENESS_US, patience_us) if promised else LIVENESS_US
 
     def _is_over(self) -> bool:
         if self._waiting or not self.disturbances.quiet:

@@ -14,7 +14,7 @@ from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.thresholds import Mode, StakeThresholds, stake_thresholds
 from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, View
-from consensus.simulation import world
+from consensus.simulation import scenario, world
 from consensus.simulation.application import Application
 from consensus.simulation.node import Node
 from consensus.simulation.scenario import draw
@@ -32,8 +32,8 @@ def broken_by(
     node: type[Node] = Node,
 ) -> set[str]:
     """The invariants that one run with a planted fault breaks."""
-    scenario = draw(seed, validators=4, target=8, mode=Mode.STRICT, behaviours=(behaviour,))
-    report = World(scenario, make_gate=make_gate, node_class=node).run()
+    drawn = draw(seed, validators=4, target=8, mode=Mode.STRICT, behaviours=(behaviour,))
+    report = World(drawn, make_gate=make_gate, node_class=node).run()
     return {violation.invariant for violation in report.violations}
 
 
@@ -73,8 +73,8 @@ def test_a_quorum_of_half_forks_the_chain(invariant: str) -> None:
 
 def test_a_fork_that_convicts_the_honest_is_told() -> None:
     """Two certificates that exclude each other, signed by everybody: no honest node could have."""
-    scenario = draw(0, validators=4, target=8, mode=Mode.STRICT, behaviours=("silent",))
-    checked = World(scenario)
+    drawn = draw(0, validators=4, target=8, mode=Mode.STRICT, behaviours=("silent",))
+    checked = World(drawn)
     rules = checked.checkers.rules_of(Epoch(1))
     assert rules is not None
     held = []
@@ -163,6 +163,35 @@ class NeverSkips(Node):
 
 def test_a_chain_that_stops_is_caught() -> None:
     hunt("LIVENESS", node=NeverSkips, behaviour="silent")
+
+
+class Sluggish(Node):
+    """Lets a message out long after it should."""
+
+    def _send(self, message: Message, destinations: Iterable[int]) -> None:
+        send = super()._send
+        self._scheduler.after(SLUGGISH_US, self._if_alive(lambda: send(message, tuple(destinations))))
+
+
+SLUGGISH_US = 2 * SECOND_US  # within MSGDELAY, so that proposals are still timely
+
+
+def test_a_chain_that_goes_on_but_slowly_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7: nothing disturbs anybody, and every block takes seconds. Who waits long enough finds no fault."""
+    monkeypatch.setattr(world, "LIVENESS_US", 900 * SECOND_US)
+    drawn = draw(3, validators=4, target=8, mode=Mode.STRICT, behaviours=("silent",))
+    calm = replace(
+        drawn,
+        crashes=(),
+        byzantine=(),
+        network=replace(drawn.network, gst_us=0, partitions=()),
+        timers=replace(drawn.timers, start_us=50_000),
+    )
+    assert not World(calm).run().violations
+    report = World(calm, node_class=Sluggish).run()
+    assert {each.invariant for each in report.violations} == {"LIVENESS"}
+    monkeypatch.setattr(scenario, "VIEWS_AT_REST", 10**6)
+    assert not World(calm, node_class=Sluggish).run().violations
 
 
 def test_an_engine_that_blames_the_innocent_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
