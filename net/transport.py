@@ -142,6 +142,11 @@ class Transport:
         connection = self._connections.get(peer)
         return connection is not None and connection.send((lane, payload))
 
+    def send_together(self, peer: PeerId, *frames: tuple[Lane, bytes]) -> bool:
+        """`send` several frames, in one record if they fit; whether all were taken."""
+        connection = self._connections.get(peer)
+        return connection is not None and connection.send(*frames)
+
     def broadcast(self, *frames: tuple[Lane, bytes]) -> int:
         """`send` these to every connected peer, together; returns how many peers took all of them."""
         return sum(connection.send(*frames) for connection in self._connections.values())

@@ -17,7 +17,14 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.agreement.events import Event, Peer, PeerDown, PeerUp, Received, RoundTrip, ServeChain
 from consensus.agreement.evidence import Evidence
-from consensus.agreement.messages import Chain, Message, Proposal, decode_message, encode_message
+from consensus.agreement.messages import (
+    Certificate,
+    Chain,
+    Message,
+    Proposal,
+    decode_message,
+    encode_message,
+)
 from consensus.candidates.receipts import CandidateMessage, decode_candidate_message, encode_candidate_message
 from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.errors import DecodeError, PeerFault
@@ -58,6 +65,7 @@ class EvidenceNotice:
 
 
 Gossip = TransactionBatch | EvidenceNotice
+_Settled = tuple[int, int, int, bytes]  # epoch, view, type, block of a certificate
 
 
 class Inbox(Protocol):
@@ -120,6 +128,7 @@ class Router:
         self.sync: SyncReceiver | None = None  # set before the transport runs
         self._numbers: dict[PeerId, Peer] = {}
         self._identities: dict[Peer, PeerId] = {}
+        self._shown: dict[PeerId, frozenset[_Settled]] = {}  # the newest certificates that a peer has sent
         self._next_number = 0
         self._candidates = candidates
         self._evidence = evidence
@@ -144,8 +153,11 @@ class Router:
         """One frame of a peer."""
         try:
             if lane in (Lane.CONSENSUS, Lane.BLOCKS):
-                event = Received(self.number(sender), decode_message(frame))
-                await self._bound_inbox.offer(event, len(frame))
+                message = decode_message(frame)
+                certificates = _certificates_in(message)
+                if certificates:
+                    self._shown[sender] = frozenset(map(_settled, certificates))
+                await self._bound_inbox.offer(Received(self.number(sender), message), len(frame))
             elif lane is Lane.CANDIDATES:
                 if self._candidates is not None:
                     self._candidates(self.number(sender), decode_candidate_message(frame))
@@ -183,6 +195,7 @@ class Router:
 
     def peer_down(self, peer: PeerId, reason: str) -> None:
         """A session is gone."""
+        self._shown.pop(peer, None)  # if it died, it may come back without them
         self._bound_inbox.post(PeerDown(self.number(peer)))
         if self.sync is not None:
             self.sync.peer_down(peer)
@@ -201,10 +214,33 @@ class Router:
             self._bound_transport.send(identity, _lane_of(message, len(frame)), frame)
 
     def broadcast(self, *messages: Message) -> None:
-        """To everybody who is connected."""
+        """To everybody who is connected, but no certificate to a peer that has it.
+
+        A peer has what it sent itself since it connected, alone or with a proposal, and what rides with a
+        proposal in this very record. An honest one holds that for good and would drop another certificate of
+        the same type, view and block, whoever signed it: all that it is forwarded for (CONSENSUS.md section
+        12) is done. Who claims one that it lacks keeps it from itself alone.
+        """
         frames = [encode_message(each) for each in messages]
-        lanes = [_lane_of(each, len(frame)) for each, frame in zip(messages, frames, strict=True)]
-        self._bound_transport.broadcast(*zip(lanes, frames, strict=True))
+        addressed = [
+            (_lane_of(each, len(frame)), frame) for each, frame in zip(messages, frames, strict=True)
+        ]
+        settled = [_settled(each) if isinstance(each, Certificate) else None for each in messages]
+        transport = self._bound_transport
+        if not any(settled):
+            transport.broadcast(*addressed)
+            return
+        riding = frozenset(
+            _settled(certificate)
+            for each, (lane, _) in zip(messages, addressed, strict=True)
+            if isinstance(each, Proposal) and lane is Lane.CONSENSUS
+            for certificate in each.support
+        )
+        for peer in transport.connected():
+            has = riding | self._shown.get(peer, frozenset())
+            lacking = [each for each, what in zip(addressed, settled, strict=True) if what not in has]
+            if lacking:
+                transport.send_together(peer, *lacking)
 
     def serve_chain(self, request: ServeChain) -> None:
         """Queue an answer from the store; a peer that is not served asks again.
@@ -326,6 +362,17 @@ class Router:
         if self._inbox is None:
             raise RuntimeError("the router is not bound to a driver")
         return self._inbox
+
+
+def _certificates_in(message: Message) -> tuple[Certificate, ...]:
+    """Those that whoever sends this message holds."""
+    if isinstance(message, Certificate):
+        return (message,)
+    return message.support if isinstance(message, Proposal) else ()
+
+
+def _settled(certificate: Certificate) -> _Settled:
+    return certificate.epoch, certificate.view, certificate.ctype, certificate.block
 
 
 def _lane_of(message: Message, size: int) -> Lane:

@@ -6,10 +6,30 @@ from hypothesis import strategies as st
 
 from consensus.agreement.events import Peer, PeerDown, PeerUp, Received, RoundTrip, ServeChain
 from consensus.agreement.evidence import Evidence, SignedStatement
-from consensus.agreement.messages import Chain, GetBlock, NotFound, decode_message, encode_message
+from consensus.agreement.messages import (
+    Certificate,
+    CertificateType,
+    Chain,
+    GetBlock,
+    Header,
+    LeaderSignature,
+    NotFound,
+    Proposal,
+    decode_message,
+    encode_message,
+)
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import PeerFault
-from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, Signature, ValidatorIndex, View
+from consensus.primitives.ids import (
+    ZERO_HASH,
+    Epoch,
+    Hash,
+    Height,
+    Milliseconds,
+    Signature,
+    ValidatorIndex,
+    View,
+)
 from net.identity import PeerId
 from net.lanes import Lane
 from node.evidence_pool import KeptEvidence
@@ -19,6 +39,7 @@ from node.router import (
     INTAKE_BATCHES,
     MAX_BATCH_BYTES,
     SERVE_REQUESTS,
+    SMALL_PROPOSAL_BYTES,
     EvidenceNotice,
     Router,
     TransactionBatch,
@@ -41,6 +62,10 @@ class FakeTransport:
 
     def send(self, peer: PeerId, lane: Lane, payload: bytes) -> bool:
         self.sent.append((peer, lane, payload))
+        return True
+
+    def send_together(self, peer: PeerId, *frames: tuple[Lane, bytes]) -> bool:
+        self.sent.extend((peer, lane, payload) for lane, payload in frames)
         return True
 
     def broadcast(self, *frames: tuple[Lane, bytes]) -> None:
@@ -159,6 +184,77 @@ def test_messages_go_to_whom_they_are_for() -> None:
     assert [decode_message(frame) for _, frame in transport.shouted] == [
         NotFound(view=View(1), key=ZERO_HASH)
     ]
+
+
+def certificate(view: int, ctype: CertificateType, block: int, signer: int = 0) -> Certificate:
+    sig = LeaderSignature(block=Hash(bytes([block]) * 32), sig=Signature(bytes([signer]) * 64))
+    return Certificate(
+        ctype=int(ctype),
+        epoch=Epoch(1),
+        view=View(view),
+        block=Hash(bytes([block]) * 32),
+        groups=(),
+        fault=None,
+        leader_sigs=(sig,),
+    )
+
+
+def proposal(support: tuple[Certificate, ...], payload_bytes: int) -> Proposal:
+    header = Header(
+        epoch=Epoch(1),
+        view=View(9),
+        height=Height(9),
+        parent_hash=ZERO_HASH,
+        parent_view=View(8),
+        proposer=ValidatorIndex(0),
+        time_ms=Milliseconds(0),
+        payload_root=ZERO_HASH,
+        payload_len=payload_bytes,
+        tx_count=0,
+        state_root=ZERO_HASH,
+        validators_hash=ZERO_HASH,
+        next_validators_hash=ZERO_HASH,
+        flags=0,
+    )
+    sig = Signature(bytes(64))
+    return Proposal(header=header, leader_sig=sig, payload=bytes(payload_bytes), support=support, vote=None)
+
+
+CERTIFICATES = st.builds(
+    certificate, st.integers(1, 2), st.sampled_from(CertificateType), st.integers(1, 2), st.integers(0, 1)
+)
+
+
+def settles(each: Certificate) -> tuple[int, int, Hash]:
+    return each.view, each.ctype, each.block
+
+
+@given(
+    said=st.lists(st.tuples(st.sampled_from(VALIDATORS[1:]), st.booleans(), CERTIFICATES), max_size=6),
+    gone=st.sets(st.sampled_from(VALIDATORS[1:])),
+    mine=st.lists(CERTIFICATES, min_size=1, max_size=3),
+    support=st.none() | st.tuples(CERTIFICATES),
+    payload_bytes=st.sampled_from([0, SMALL_PROPOSAL_BYTES + 1]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_certificate_goes_to_all_but_those_who_have_it(said, gone, mine, support, payload_bytes) -> None:
+    router, transport, _ = made()
+    newest: dict[PeerId, Certificate] = {}
+    for peer, with_proposal, each in said:
+        message = proposal((each,), 0) if with_proposal else each
+        trio.run(router.receive, peer, Lane.CONSENSUS, encode_message(message))
+        newest[peer] = each
+    for peer in gone:  # what it had may be lost with it
+        router.peer_down(peer, "gone")
+        newest.pop(peer, None)
+    own = [] if support is None else [proposal(support, payload_bytes)]
+    router.broadcast(*mine, *own)
+    # a proposal with a large body comes later than what is small: nothing may wait for it
+    riding = {settles(each) for each in support or ()} if payload_bytes == 0 else set()
+    for peer in VALIDATORS[1:]:
+        has = riding | ({settles(newest[peer])} if peer in newest else set())
+        got = [decode_message(frame) for to, _, frame in transport.sent if to == peer]
+        assert got == [*(each for each in mine if settles(each) not in has), *own]
 
 
 @given(sizes=st.lists(st.integers(1, 100_000), min_size=1, max_size=40), many=st.integers(0, 1_200))
