@@ -45,7 +45,7 @@ from node.state_sync.messages import (
 from node.state_sync.proving import Prover
 from node.state_sync.trust import Trust
 
-ANSWERS: Final = 16  # received and not yet looked at; beyond, peers are not read
+ANSWERS: Final = 16  # to requests for pieces, not yet looked at; beyond, peers are not read
 LOOK_S: Final = 0.25
 ASK_OFFERS_S: Final = 2.0
 NO_SOURCE_S: Final = 6.0  # without a peer that serves the height, until another one is chosen
@@ -94,7 +94,8 @@ class Session:
         self._checkpoint = checkpoint
         self._log = log
         self._offers: dict[PeerId, Offer] = {}
-        self._put, self._answers = trio.open_memory_channel[tuple[PeerId, Answer]](ANSWERS)
+        self._heard = trio.Event()  # of an offer
+        self._put, self._answers = trio.open_memory_channel[tuple[PeerId, PieceFound | PieceGone]](ANSWERS)
         self._fetching: Fetching | None = None
         self._stalled: set[Height] = set()  # heights that are offered, and not served
         self._pieces = 0
@@ -124,8 +125,24 @@ class Session:
         except DecodeError as error:
             self._transport.ban(peer, str(error))
             return
-        if isinstance(message, Answer) and not self._prover.take(peer, message):
-            await self._put.send((peer, message))
+        match message:
+            case Offer():
+                self._note_offer(peer, message)
+            case PieceFound() | PieceGone():
+                if self._fetching is not None:
+                    await self._put.send((peer, message))
+            case _ if isinstance(message, Answer):
+                self._prover.take(peer, message)  # else late: nobody waits for it any more
+
+    def _note_offer(self, peer: PeerId, offer: Offer) -> None:
+        """What a peer has now. Never queued: however much one says, the others are heard."""
+        self._offers[peer] = offer
+        self._heard.set()
+        fetching = self._fetching
+        if fetching is not None and fetching.height in offer.snapshots:
+            fetching.serves(peer)
+        elif fetching is not None:
+            fetching.lost(peer)
 
     def _send(self, peer: PeerId, request: Request) -> None:
         self._transport.send(peer, Lane.BULK, encode_sync_message(request))
@@ -180,7 +197,8 @@ class Session:
                 self._send(peer, GetOffer())
             with trio.move_on_after(ASK_OFFERS_S):
                 while not self._heard_all():
-                    self._note_offer(*await self._answers.receive())
+                    self._heard = trio.Event()
+                    await self._heard.wait()
             target = self._arriving.target
             if target is not None and target.header.height in self._offered():
                 return True
@@ -220,10 +238,6 @@ class Session:
         if refusal is not None and not patient:
             raise refusal
         return None
-
-    def _note_offer(self, peer: PeerId, answer: Answer) -> None:
-        if isinstance(answer, Offer):
-            self._offers[peer] = answer
 
     def _heard_all(self) -> bool:
         """Whether everybody who could be connected is, and has said what it offers."""
@@ -275,6 +289,7 @@ class Session:
                 if stalled:
                     self._stalled.add(height)
                 self._log.warning("state_sync.source_lost", height=height, outstanding=fetching.outstanding)
+                self._fetching = None
                 return False
             if now >= ask_offers:
                 ask_offers = now + ASK_OFFERS_S
@@ -295,9 +310,9 @@ class Session:
             await self._take_in(fetching, await self._waiting())
         return True
 
-    async def _waiting(self) -> list[tuple[PeerId, Answer]]:
+    async def _waiting(self) -> list[tuple[PeerId, PieceFound | PieceGone]]:
         """What has come in, waiting a moment for the first."""
-        received: list[tuple[PeerId, Answer]] = []
+        received: list[tuple[PeerId, PieceFound | PieceGone]] = []
         with trio.move_on_after(LOOK_S):
             received.append(await self._answers.receive())
         while received:
@@ -307,24 +322,17 @@ class Session:
                 break
         return received
 
-    async def _take_in(self, fetching: Fetching, received: list[tuple[PeerId, Answer]]) -> None:
+    async def _take_in(
+        self, fetching: Fetching, received: list[tuple[PeerId, PieceFound | PieceGone]]
+    ) -> None:
         pieces: list[tuple[PeerId, TreeRange, bytes]] = []
         for peer, answer in received:
-            match answer:
-                case Offer():
-                    self._offers[peer] = answer
-                    if fetching.height in answer.snapshots:
-                        fetching.serves(peer)
-                    else:
-                        fetching.lost(peer)
-                case PieceGone():
-                    fetching.gone(peer, answer)
-                case PieceFound():
-                    wanted = fetching.found(peer, answer)
-                    if wanted is not None:
-                        pieces.append((peer, wanted, answer.piece))
-                case _:
-                    pass  # late: nobody waits for it any more
+            if isinstance(answer, PieceGone):
+                fetching.gone(peer, answer)
+                continue
+            wanted = fetching.found(peer, answer)
+            if wanted is not None:
+                pieces.append((peer, wanted, answer.piece))
         if not pieces:
             return
         for peer, request in fetching.requests(trio.current_time()):

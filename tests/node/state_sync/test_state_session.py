@@ -25,7 +25,16 @@ from node.state_sync import session as session_module
 from node.state_sync import trust as trust_module
 from node.state_sync.arriving import STORE_DIRECTORY, Arriving, is_under_way
 from node.state_sync.begin import fetch_state
-from node.state_sync.messages import GetPiece, PieceFound, PieceGone, Request, decode_sync_message
+from node.state_sync.messages import (
+    GetOffer,
+    GetPiece,
+    GetSnapshot,
+    PieceFound,
+    PieceGone,
+    Request,
+    decode_sync_message,
+    encode_sync_message,
+)
 from node.state_sync.server import SyncServer
 from node.state_sync.session import Links, Session
 from node.state_sync.trust import Trust, start_at, trust_of
@@ -104,6 +113,9 @@ class Peer:
         message = decode_sync_message(frame)
         assert lane is Lane.BULK
         assert isinstance(message, Request)
+        if self._kind == "chatty" and isinstance(message, GetSnapshot):
+            for _ in range(3 * session_module.ANSWERS):
+                self.transport.send(peer, lane, encode_sync_message(self._answer(GetOffer())))
         if not (isinstance(message, GetPiece) and message.height in self.unanswered):
             self.server.offer(peer, message)
 
@@ -183,6 +195,14 @@ def test_a_height_that_is_served_leaf_by_leaf_is_given_up(history, source, tmp_p
         fetched, banned = trio.run(fetch, history, arriving, fresh_trust(history, tmp_path), [peer])
     assert fetched.height == older
     assert peer.leaves > 1, "each of them a good answer, in time"
+    assert not banned
+
+
+def test_who_says_much_that_was_not_asked_does_not_drown_what_was(history, source, tmp_path) -> None:
+    peer = Peer(history, source, 1, "chatty")
+    with closing(opened(history, tmp_path)) as arriving:
+        fetched, banned = trio.run(fetch, history, arriving, fresh_trust(history, tmp_path), [peer])
+    assert fetched.height == source.offering.newest()[-1]
     assert not banned
 
 
