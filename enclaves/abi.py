@@ -63,7 +63,7 @@ PRICE_EVENT: Final = 2_000
 PRICE_HASH: Final = 600  # per item of blake3
 PRICE_VERIFY: Final = 80_000  # per item of ed25519_verify
 
-_LONGEST_VALUE_PRICE: Final = MAX_VALUE_BYTES * PRICE_BYTE
+_LONGEST_VALUE_PRICE: Final = MAX_VALUE_BYTES * PRICE_BYTE  # so many can be fetched that fuel pays for all
 
 _CONTEXT: Final = struct.Struct("<IIQQII32s32sIIIIQ")
 CONTEXT_BYTES: Final = _CONTEXT.size  # 120
@@ -170,9 +170,7 @@ class HostCalls:
         size = 0
         while len(values) < len(keys):
             start = len(values)
-            affordable = self._machine.fuel() // (
-                MAX_VALUE_BYTES * PRICE_BYTE
-            )  # were every value the longest
+            affordable = self._machine.fuel() // _LONGEST_VALUE_PRICE
             chunk = self._overlay.read(keys[start : start + min(max(affordable, 1), _READ_CHUNK)])
             moved = sum(4 if value is None else 4 + len(value) for value in chunk)
             self._machine.charge(moved * PRICE_BYTE)
