@@ -182,8 +182,7 @@ class Driver:
             if self._journal is None:
                 raise RuntimeError("an observer has nothing to sign")
             commits = self._journal.commits
-            with trio.CancelScope(shield=True):
-                await self._journal.commit([encode_record(each) for each in records])
+            await self._journal.commit([encode_record(each) for each in records])
             if self._journal.commits != commits + 1:
                 raise RuntimeError("messages would leave before their records are durable")
         self._let_out(outgoing)
@@ -329,8 +328,7 @@ class Driver:
         """Keep only what is still needed; if that is most of it, let the file grow before the next try."""
         snapshot = [encode_record(each) for each in self.agreement.journal_snapshot()]
         before = journal.size_bytes
-        with trio.CancelScope(shield=True):
-            await journal.rewrite(snapshot)
+        await journal.rewrite(snapshot)
         self._rewrite_above = max(REWRITE_BYTES, 2 * journal.size_bytes)
         self._log.info("journal.rewritten", bytes_before=before, bytes=journal.size_bytes)
 
