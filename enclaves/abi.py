@@ -63,7 +63,7 @@ PRICE_EVENT: Final = 2_000
 PRICE_HASH: Final = 600  # per item of blake3
 PRICE_VERIFY: Final = 80_000  # per item of ed25519_verify
 
-_LONGEST_VALUE_PRICE: Final = MAX_VALUE_BYTES * PRICE_BYTE  # so many can be fetched that fuel pays for all
+_LONGEST_VALUE_PRICE: Final = MAX_VALUE_BYTES * PRICE_BYTE  # of handing out one value, were it the longest
 
 _CONTEXT: Final = struct.Struct("<IIQQII32s32sIIIIQ")
 CONTEXT_BYTES: Final = _CONTEXT.size  # 120
