@@ -1,0 +1,123 @@
+"""One election: from the stake in the state to the next epoch's set, its exposures, and who stands by.
+
+    eligible validators, kept ones if too few   →  candidates
+    nominations and what stands behind each     →  ballots
+    sequential Phragmén, balanced, thinned      →  who is elected, and whose stake answers for whom
+    the cap                                     →  voting power
+
+Members of the running set that stay keep their order, newcomers follow in the order of their election: so
+that an index means the same validator for as long as it can.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Milliseconds, PublicKey, Stake
+from consensus.relay.elections.balancing import balance
+from consensus.relay.elections.caps import voting_powers
+from consensus.relay.elections.phragmen import Backing, Ballot, Candidate
+from consensus.relay.elections.phragmen import elect as count
+from consensus.relay.elections.records import (
+    MAX_STANDBY,
+    STANDBY_KEY,
+    Exposure,
+    ExposureRecord,
+    StandbyRecord,
+    exposure_key,
+)
+from consensus.relay.elections.seating import Blame, kept_members
+from consensus.relay.elections.thinning import thin
+from consensus.relay.epochs import EpochMember, EpochSetRecord, epoch_members, epoch_set_key
+from consensus.relay.stake.records import Standing
+from consensus.relay.stake.stakes import Stakes
+
+NOTHING: Final = ExposureRecord(total=0, edges=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Election:
+    """What became of an election, for people. `kept` are members of the previous set that were not electable,
+    and are seated for lack of others: something is badly wrong with the network."""
+
+    epoch: Epoch  # that it is for
+    members: int
+    electable: int
+    kept: tuple[PublicKey, ...]
+
+
+def elect(stakes: Stakes, epoch: Epoch) -> Election:
+    """Elect the set of `epoch`, which follows the running one, and write what the election leaves."""
+    ledger = stakes.ledger
+    seats = ledger.parameters.max_validators
+    previous = [each.account for each in epoch_members(ledger, Epoch(epoch - 1)).members]
+    roster = stakes.candidates(epoch)
+    kept = kept_members(
+        [each.account for each in roster], previous, lambda each: _blame(stakes, each), seats=seats
+    )
+    candidates = [Candidate(each.account, each.joined_height) for each in roster]
+    candidates += [Candidate(each, stakes.existing(each).joined_height) for each in kept]
+    outcome = count(_ballots(stakes, epoch, kept), candidates, seats=seats, standby=MAX_STANDBY)
+    exposures = exposures_of(thin(balance(outcome.backing, outcome.elected)))
+    elected = [*outcome.elected, *(each for each in kept if each not in outcome.elected)]
+    places = {account: place for place, account in enumerate(previous)}
+    elected.sort(key=lambda account: places.get(account, len(places)))  # stable: newcomers stay in order
+    members = _members(stakes, elected, exposures)
+    ledger.put(
+        epoch_set_key(epoch),
+        EpochSetRecord(members=members, leader_seed=ZERO_HASH, began_ms=Milliseconds(0)),
+    )
+    for account in elected:
+        ledger.put(exposure_key(epoch, account), exposures.get(account, NOTHING))
+    ledger.put(STANDBY_KEY, StandbyRecord(epoch=epoch, accounts=outcome.standby))
+    return Election(epoch=epoch, members=len(members), electable=len(roster), kept=kept)
+
+
+def exposures_of(backing: Backing) -> dict[PublicKey, ExposureRecord]:
+    """The records of all who have any stake behind them."""
+    edges: dict[PublicKey, list[Exposure]] = {}
+    for name in sorted(backing):
+        for account, amount in backing[name].items():
+            edges.setdefault(account, []).append(Exposure(nomination=name, amount=amount))
+    return {
+        account: ExposureRecord(total=sum(each.amount for each in found), edges=tuple(found))
+        for account, found in edges.items()
+    }
+
+
+def _ballots(stakes: Stakes, epoch: Epoch, kept: tuple[PublicKey, ...]) -> list[Ballot]:
+    """Of all nominations that may elect anybody: shared ones, and those of the candidates alone."""
+    approved: dict[Hash, tuple[PublicKey, ...]] = {
+        name: record.validators for name, record in stakes.nominations()
+    }
+    approved |= {stakes.own(account): (account,) for account in kept}
+    return [
+        Ballot(name, stakes.electoral_stake(name, epoch), validators) for name, validators in approved.items()
+    ]
+
+
+def _members(
+    stakes: Stakes, elected: list[PublicKey], exposures: dict[PublicKey, ExposureRecord]
+) -> tuple[EpochMember, ...]:
+    powers = voting_powers([exposures.get(account, NOTHING).total for account in elected])
+    records = [stakes.existing(account) for account in elected]
+    return tuple(
+        EpochMember(
+            name=record.name,
+            account=record.account,
+            consensus_key=record.consensus_key,
+            identity_key=record.identity_key,
+            address=record.address,
+            stake=Stake(power),
+        )
+        for record, power in zip(records, powers, strict=True)
+    )
+
+
+def _blame(stakes: Stakes, account: PublicKey) -> Blame:
+    match Standing(stakes.existing(account).standing):
+        case Standing.ACTIVE:
+            return Blame.NONE
+        case Standing.JAILED:
+            return Blame.JAILED
+        case Standing.TOMBSTONED:
+            return Blame.TOMBSTONED
