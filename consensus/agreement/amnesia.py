@@ -75,19 +75,19 @@ def answer_probes(r: Replica) -> None:
     gate = r.gate
     if gate is None or gate.amnesic or gate.closed or not r.pending_probes:
         return
-    highest = r.highest_certified_view()
-    if highest < max(gate.highest_view(), gate.bar) - 1:
-        return
     certificate: Certificate | None = r.final_certificate
+    highest = r.highest_certified_view()
     if highest > r.final_view:
         certificate = r.views[highest].certificates()[0]
+    view = View(0) if certificate is None else certificate.view
+    if view < max(gate.highest_view(), gate.bar) - 1:
+        return  # what is held counts for nothing if it can not be shown
     # What is final and not handed out yet, for want of a body, may be the boundary block itself. So may be
     # what the floor stands on, until finality is there again: votes below it are forgotten.
     unknown = max(gate.bar, gate.floor.view) > r.final_view or r.final_hash != r.tip_hash
     beyond = unknown or _voted_beyond(r, gate)
     for signer in sorted(r.pending_probes):
         peer, nonce = r.pending_probes[signer]
-        view = View(0) if certificate is None else certificate.view
         sig = gate.sign_exempt(Kind.AMNESIA_REPLY, view, nonce, amnesia_reply_hash(certificate, beyond))
         reply = AmnesiaReply(
             epoch=r.config.epoch,

@@ -240,6 +240,22 @@ def test_a_replier_answers_once_its_certificates_reach_its_own_votes():
     assert reply.certificate == due
 
 
+def test_who_has_a_final_block_and_not_its_certificate_answers_nothing():
+    """It would say that no view is certified yet, and it voted in view 9: the bar would be too low."""
+    config = make_config([1] * 4)
+    final = replace(make_genesis(config), epoch=1, height=3, view=9, parent_view=8)
+    gate = SigningGate(index=0, chain_id_hash=CHAIN, epoch=1, sign=fake_sign(0))
+    engine = Engine(config, gate, Restored(final=final, proof=None, records=()))
+    now = Instant(10**9, GENESIS_MS + 10**6)
+    engine.handle(PeerUp(Peer(1)), now)
+    engine.handle(Start(hash_tagged(b"test/nonce", b"0")), now)
+    assert not replies_in(engine.handle(Received(Peer(1), probe_of(1)), now))
+    skips = [(i, Kind.SKIP, ZERO_HASH, ZERO_HASH) for i in (1, 2, 3)]
+    skip = certificate_of(config.validators, CertificateType.SKIP, 10, ZERO_HASH, skips)
+    (reply,) = replies_in(engine.handle(Received(Peer(2), skip), now))
+    assert reply.certificate == skip
+
+
 def test_who_lacks_the_body_of_what_is_final_does_not_say_that_no_later_epoch_began():
     """It may be the boundary block, for which this node voted in a view that is final by now."""
     engine, _, now = boot(0, ())
