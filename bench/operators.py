@@ -15,8 +15,9 @@ from bench.workload import RelayAccount
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import LocalFault
 from consensus.primitives.ids import Amount, Hash, Signature
-from consensus.relay.staking import possession_bytes
-from consensus.relay.transactions import Action, Bond, BondMore, RotateKey, Unbond, transaction_hash
+from consensus.relay.stake.records import possession_bytes
+from consensus.relay.stake.transactions import Bond, BondMore, RotateKey, Unbond
+from consensus.relay.transactions import Action, transaction_hash
 from node.api import Stage
 from node.client import RpcClient, RpcError, RpcUnreachable
 from node.config import CONFIG_FILE, load_config

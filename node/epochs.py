@@ -19,7 +19,7 @@ from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.ids import Epoch, Hash, PublicKey, ValidatorIndex
 from consensus.relay.epochs import EpochSetRecord, current_set, epoch_members, find_epoch_members
-from consensus.relay.staking import Standing, identity_key_key
+from consensus.relay.stake.records import Standing, identity_key_key
 from consensus.relay.views import StateView
 from net.identity import PeerId
 from node.config import Address, NetworkConfig, parse_address
@@ -161,7 +161,7 @@ class Epochs:
         state = self._state()
         account = state.read(identity_key_key(PublicKey(peer)))
         record = None if account is None else state.validator(PublicKey(account))
-        if record is None or record.bonded == 0:
+        if record is None or state.self_stake(record.account) == 0:
             return False
         if record.standing != Standing.ACTIVE:
             return record.standing == Standing.JAILED

@@ -19,9 +19,8 @@ from consensus.primitives.ids import Hash, PublicKey
 from consensus.relay.fees import fuel_fee
 from consensus.relay.ledger import AccountRecord
 from consensus.relay.parameters import Parameters
+from consensus.relay.stake.transactions import Bond, BondMore
 from consensus.relay.transactions import (
-    Bond,
-    BondMore,
     CallEnclave,
     CheckedTransaction,
     TopUpChain,

@@ -15,7 +15,7 @@ from consensus.relay.ledger import MAX_NONCE, Account
 from consensus.relay.receipts import Code, EnclaveReceipt, TransactionReceipt
 from consensus.relay.registry import MAX_OPT_INS, chain_deposit, module_deposit
 from consensus.relay.run import Run
-from consensus.relay.staking_actions import apply_staking
+from consensus.relay.stake.actions import apply_staking
 from consensus.relay.transactions import (
     Action,
     CallEnclave,

@@ -45,9 +45,11 @@ from consensus.relay.ledger import (
     Ledger,
     Supply,
 )
-from consensus.relay.parameters import MAX_CODE_BYTES, MAX_SET, ChainTerms, Entry, Parameters
+from consensus.relay.parameters import BILLION, MAX_CODE_BYTES, MAX_SET, ChainTerms, Entry, Parameters
 from consensus.relay.registry import MAX_OPT_INS, Registry
-from consensus.relay.staking import Staking, Standing, ValidatorRecord
+from consensus.relay.stake.records import Standing, ValidatorRecord
+from consensus.relay.stake.stakes import Stakes
+from consensus.relay.stake.transactions import DEFAULT_COMMISSION_STEP_PPB
 
 MAX_GENESIS_BYTES: Final = 64 * 1024 * 1024
 
@@ -240,25 +242,12 @@ def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
     )
     for account in genesis.accounts:
         ledger.credit(account.key, account.balance)
-    staking = Staking(ledger)
-    for validator in genesis.validators:
-        staking.create(
-            ValidatorRecord(
-                name=validator.name,
-                account=validator.account,
-                consensus_key=validator.consensus_key,
-                identity_key=validator.identity_key,
-                address=validator.address,
-                bonded=validator.stake,
-                standing=int(Standing.ACTIVE),
-                jailed_until=Epoch(0),
-                joined_height=Height(0),
-                unbonding=(),
-            )
-        )
-    staking.settle()
     ledger.put(epoch_set_key(FIRST_EPOCH), genesis_set(genesis))
     ledger.put(OLDEST_EPOCH_KEY, OldestEpoch(epoch=FIRST_EPOCH))
+    stakes = Stakes(ledger)
+    for validator in genesis.validators:
+        stakes.create(_first_record(validator), validator.stake)
+    stakes.settle()
     registry = Registry(ledger)
     for wasm in genesis.enclaves:
         registry.deploy(wasm=wasm, deployer=PublicKey(ZERO_HASH), deposit=0, height=Height(0))
@@ -277,3 +266,24 @@ def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
         for module in chain.opt_in:
             registry.opt_in(registry.existing_chain(number), module, 0)
     return ledger.commit(), ledger.added
+
+
+def _first_record(validator: GenesisValidator) -> ValidatorRecord:
+    return ValidatorRecord(
+        name=validator.name,
+        account=validator.account,
+        consensus_key=validator.consensus_key,
+        identity_key=validator.identity_key,
+        address=validator.address,
+        operator="",
+        region="",
+        client="",
+        standing=int(Standing.ACTIVE),
+        jailed_until=Epoch(0),
+        joined_height=Height(0),
+        chilled=False,
+        commission_ppb=0,
+        commission_max_ppb=BILLION,
+        commission_step_ppb=DEFAULT_COMMISSION_STEP_PPB,
+        commission_epoch=Epoch(0),
+    )

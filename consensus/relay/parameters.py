@@ -15,6 +15,7 @@ from consensus.primitives.ids import Amount, Fuel
 MAX_CODE_BYTES: Final = 1024 * 1024
 BILLION: Final = 1_000_000_000
 MAX_SET: Final = 200  # validators in one epoch (CONSENSUS.md section 1)
+MIN_EXIT_CAP_PPB: Final = 1_000_000  # all stake can leave within a thousand epochs
 DAY_MS: Final = 24 * 60 * 60 * 1_000
 _POSITIVE: Final = (
     "window",
@@ -45,12 +46,16 @@ class Parameters:
     epoch_blocks: U64 = 10_000
     # stake; a window ends with the later of a count of epochs and a span of time
     max_validators: U16 = 100  # seats of an epoch's set
-    min_stake: Amount = Amount(100)  # below it nobody is elected
+    min_stake: Amount = Amount(100)  # of its own: with less of it no validator is elected
     evidence_epochs: U32 = 14  # an offence can be proved for so long after its epoch, and for unbonding_ms
     unbonding_epochs: U32 = 21  # stake is paid out so long after its last epoch, and after unbonding_ms
     unbonding_ms: U64 = 21 * DAY_MS
     trusting_ms: U64 = 14 * DAY_MS  # how old a header may be that a light client trusts
     jail_epochs: U32 = 7  # before a jailed validator may ask to come back
+    min_nomination: Amount = Amount(
+        1_000
+    )  # to open the nomination of several validators, or a move to another
+    exit_cap_ppb: U32 = 100_000_000  # of all stake that may leave after one epoch; the rest waits its turn
     # blocks
     max_block_bytes: U32 = 2 * 1024 * 1024
     max_block_weight: U32 = 50_000  # microseconds of execution on the reference machine
@@ -136,6 +141,8 @@ class Parameters:
             raise ValueError(f"max_validators is at most {MAX_SET}")
         if self.min_stake >> 64:
             raise ValueError("min_stake is below 2^64, as every stake")
+        if not MIN_EXIT_CAP_PPB <= self.exit_cap_ppb <= BILLION:
+            raise ValueError(f"exit_cap_ppb is a fraction, from {MIN_EXIT_CAP_PPB} to {BILLION}")
         if not self.trusting_ms:
             raise ValueError("trusting_ms must not be zero: no light client could begin")
         if self.trusting_ms >= self.unbonding_ms:

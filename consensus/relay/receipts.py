@@ -43,6 +43,11 @@ class Code(enum.IntEnum):
     NOT_YET = 17  # a wait is not over
     TOMBSTONED = 18
     NOT_JAILED = 19
+    NAME_IN_USE = 20
+    NO_SUCH_NOMINATION = 21
+    NO_SUCH_POSITION = 22  # in that pool
+    NOT_ACTIVE = 23  # a validator that is named is jailed or tombstoned
+    OVER_COMMISSION = 24  # more than its maximum, or than it may change in one epoch
     GUEST_FAILED = 101
     GUEST_TRAPPED = 102
     GUEST_OUT_OF_FUEL = 103

@@ -16,11 +16,12 @@ from consensus.primitives.ids import (
     ValidatorIndex,
     View,
 )
+from consensus.relay.convictions import OffenceRecord
 from consensus.relay.ledger import Ledger
 from consensus.relay.parameters import Parameters
 from consensus.relay.receipts import Receipt
 from consensus.relay.registry import Registry
-from consensus.relay.staking import OffenceRecord, Staking
+from consensus.relay.stake.stakes import Stakes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Run:
     context: BlockContext
     ledger: Ledger
     registry: Registry
-    staking: Staking
+    stakes: Stakes
     parameters: Parameters
     guests: GuestExecutor
     receipts: list[Receipt] = field(default_factory=list)

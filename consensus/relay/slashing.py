@@ -20,9 +20,11 @@ from consensus.agreement.evidence import Evidence, Offence, verify_pair
 from consensus.primitives.codec import encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Epoch, Hash, Milliseconds, PublicKey, Signature
+from consensus.relay.convictions import OffenceRecord, offence_key
 from consensus.relay.epochs import Reads, current_set, find_epoch_members, is_answerable
 from consensus.relay.run import Run
-from consensus.relay.staking import OffenceRecord, Staking, Standing, offence_key
+from consensus.relay.stake.records import Standing
+from consensus.relay.stake.stakes import Stakes
 
 DOUBLE_SIGNING: Final = frozenset(
     {
@@ -126,13 +128,13 @@ def apply_evidence(run: Run, evidence: Evidence) -> None:
     run.ledger.put(offence_key(record.account, record.epoch), record)
     run.offences.append(record)
     run.convicting.append(evidence)
-    punish(run.staking, record, Epoch(context.epoch + run.parameters.jail_epochs))
+    punish(run.stakes, record, Epoch(context.epoch + run.parameters.jail_epochs))
 
 
-def punish(staking: Staking, conviction: OffenceRecord, jailed_until: Epoch) -> None:
+def punish(stakes: Stakes, conviction: OffenceRecord, jailed_until: Epoch) -> None:
     """What a conviction does to the validator, in the block that convicts it."""
-    record = staking.existing(conviction.account)
+    record = stakes.existing(conviction.account)
     if Offence(conviction.offence) in DOUBLE_SIGNING or record.standing == Standing.TOMBSTONED:
-        staking.put(replace(record, standing=int(Standing.TOMBSTONED), jailed_until=Epoch(0)))
+        stakes.put(replace(record, standing=int(Standing.TOMBSTONED), jailed_until=Epoch(0)))
     else:  # one that sits already sits longer: epochs only grow
-        staking.put(replace(record, standing=int(Standing.JAILED), jailed_until=jailed_until))
+        stakes.put(replace(record, standing=int(Standing.JAILED), jailed_until=jailed_until))

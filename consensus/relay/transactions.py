@@ -14,8 +14,8 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.errors import DecodeError, InvalidTransaction
 from consensus.primitives.guest import MAX_MESSAGE_BYTES, InstanceEndpoint
 from consensus.primitives.ids import Amount, ChainId, Fuel, Hash, ModuleId, Nonce, PublicKey, Signature
-from consensus.relay.epochs import MAX_ADDRESS_BYTES, MAX_NAME_BYTES
 from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry
+from consensus.relay.stake.transactions import Bond, RotateKey, StakingAction, Withdraw
 
 DOMAIN: Final = b"PHALANX/transaction/1\x00"
 MAX_TRANSACTION_BYTES: Final = MAX_CODE_BYTES + 256 * 1024
@@ -23,7 +23,8 @@ MAX_CALL_INPUT_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 TRANSFER_WEIGHT: Final = 50  # microseconds on the reference machine
 CALL_WEIGHT: Final = 800  # one entry into a sandbox and one update of an instance's tree
 ADMISSION_WEIGHT: Final = 20_000  # compiling a module, at its size limit
-STAKING_WEIGHT: Final = 1_000  # one change of a full roster; writing it, once a block, is another 1,000
+STAKING_WEIGHT: Final = 1_000  # one change of a few pools; writing a full roster, once a block, is as much
+WITHDRAWAL_WEIGHT: Final = 4_000  # up to eight pools
 SIGNATURE_WEIGHT: Final = 90  # verifying one
 FUEL_PER_WEIGHT: Final = 1_000  # fuel burnt in a microsecond by slow code; a tight loop burns 6,000
 
@@ -91,87 +92,7 @@ class OptIn:
     module: ModuleId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bond:
-    """Become a validator: lock `amount` units of the sender as stake. An account does so once.
-
-    Both keys are new to the network and sign `staking.possession_bytes` of the sender, so that nobody can
-    take up a key that another holds. `address` is HOST:PORT, or empty for one that others need not dial.
-    """
-
-    WIRE_TAG: ClassVar[int] = 7
-    name: Annotated[str, MaxLength(MAX_NAME_BYTES)]
-    consensus_key: PublicKey
-    identity_key: PublicKey
-    address: Annotated[str, MaxLength(MAX_ADDRESS_BYTES)]
-    amount: Amount
-    consensus_proof: Signature
-    identity_proof: Signature
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BondMore:
-    """Add to the sender's stake; counts from the next election."""
-
-    WIRE_TAG: ClassVar[int] = 8
-    amount: Amount
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unbond:
-    """Take stake out of the next election. It stays at risk, and is paid out by `WithdrawUnbonded`."""
-
-    WIRE_TAG: ClassVar[int] = 9
-    amount: Amount
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WithdrawUnbonded:
-    """Move all unbonded stake whose wait is over to the sender's balance."""
-
-    WIRE_TAG: ClassVar[int] = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RotateKey:
-    """Sign with another consensus key from the next election on; `proof` as in `Bond`."""
-
-    WIRE_TAG: ClassVar[int] = 11
-    consensus_key: PublicKey
-    proof: Signature
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAddress:
-    """Be dialled at another address from the next election on."""
-
-    WIRE_TAG: ClassVar[int] = 12
-    address: Annotated[str, MaxLength(MAX_ADDRESS_BYTES)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unjail:
-    """A jailed validator asks to be elected again."""
-
-    WIRE_TAG: ClassVar[int] = 13
-
-
-StakingAction = Bond | BondMore | Unbond | WithdrawUnbonded | RotateKey | SetAddress | Unjail
-Action = (
-    Transfer
-    | RegisterChain
-    | TopUpChain
-    | DeployEnclave
-    | CallEnclave
-    | OptIn
-    | Bond
-    | BondMore
-    | Unbond
-    | WithdrawUnbonded
-    | RotateKey
-    | SetAddress
-    | Unjail
-)
+Action = Transfer | RegisterChain | TopUpChain | DeployEnclave | CallEnclave | OptIn | StakingAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,5 +176,7 @@ def weight_of(action: Action) -> int:
             return STAKING_WEIGHT + 2 * SIGNATURE_WEIGHT
         case RotateKey():
             return STAKING_WEIGHT + SIGNATURE_WEIGHT
-        case BondMore() | Unbond() | WithdrawUnbonded() | SetAddress() | Unjail():
+        case Withdraw():
+            return WITHDRAWAL_WEIGHT
+        case _:  # mypy: a StakingAction
             return STAKING_WEIGHT

@@ -27,6 +27,7 @@ from consensus.primitives.tree import NodeStore
 from consensus.relay.actions import apply_transaction
 from consensus.relay.blocks import CheckedPayload
 from consensus.relay.calls import deliver_messages
+from consensus.relay.convictions import OffenceRecord
 from consensus.relay.elections.turning import turn_epoch
 from consensus.relay.epochs import epoch_members, epoch_of
 from consensus.relay.inclusions import apply_inclusion
@@ -40,7 +41,7 @@ from consensus.relay.registry import Registry
 from consensus.relay.rewards.participation import note_participation
 from consensus.relay.run import BlockContext, Run
 from consensus.relay.slashing import apply_evidence
-from consensus.relay.staking import OffenceRecord, Staking
+from consensus.relay.stake.stakes import Stakes
 from consensus.relay.transactions import Transfer
 
 __all__ = ["BlockContext", "BlockResult", "Counters", "apply_block"]
@@ -97,7 +98,7 @@ def apply_block(
         context=context,
         ledger=ledger,
         registry=Registry(ledger),
-        staking=Staking(ledger),
+        stakes=Stakes(ledger),
         parameters=ledger.parameters,
         guests=guests,
     )
@@ -116,7 +117,7 @@ def apply_block(
     if ledger.fees:
         ledger.settle_fees(_proposer_account(run))
     turn_epoch(run)
-    run.staking.settle()
+    run.stakes.settle()
     receipts_root = _write_last_block(run)
     calls_waiting = run.registry.lanes.deliveries_waiting()
     post_root = ledger.commit()

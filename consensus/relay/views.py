@@ -38,7 +38,8 @@ from consensus.relay.registry import (
     Registry,
     module_index_key,
 )
-from consensus.relay.staking import LeavingRecord, RosterEntry, Staking, ValidatorRecord
+from consensus.relay.stake.records import RosterEntry, ValidatorRecord
+from consensus.relay.stake.stakes import Stakes
 
 
 class StateView:
@@ -54,7 +55,7 @@ class StateView:
         self._nodes = nodes
         self._ledger = Ledger(nodes, root)
         self._registry = Registry(self._ledger)
-        self._staking = Staking(self._ledger)
+        self.stakes: Final = Stakes(self._ledger)
 
     # --- for candidates
 
@@ -106,15 +107,15 @@ class StateView:
 
     def validator(self, account: PublicKey) -> ValidatorRecord | None:
         """A validator as of the next election."""
-        return self._staking.validator(account)
+        return self.stakes.validator(account)
 
-    def leaving(self, epoch: Epoch) -> LeavingRecord | None:
-        """The stake that stood in no set after an epoch's, while any of it is not paid out."""
-        return self._staking.leaving(epoch)
+    def self_stake(self, account: PublicKey) -> int:
+        """Units of its own that a validator has behind itself."""
+        return self.stakes.self_stake(account)
 
     def roster(self) -> tuple[RosterEntry, ...]:
         """Who may be elected, the most stake first."""
-        return self._staking.roster()
+        return self.stakes.roster()
 
     # --- for people
 

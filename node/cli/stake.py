@@ -9,16 +9,8 @@ import click
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Amount, Hash, PublicKey
-from consensus.relay.staking import possession_bytes
-from consensus.relay.transactions import (
-    Bond,
-    BondMore,
-    RotateKey,
-    SetAddress,
-    Unbond,
-    Unjail,
-    WithdrawUnbonded,
-)
+from consensus.relay.stake.records import possession_bytes
+from consensus.relay.stake.transactions import Bond, BondMore, RotateKey, SetAddress, Unbond, Unjail, Withdraw
 from node import keys
 from node.api import Role
 from node.cli.connect import ADDRESS, AMOUNT, open_key
@@ -117,7 +109,7 @@ def withdraw(output: Output, *, send: Sending) -> None:
     submit(
         output,
         send.submission(),
-        WithdrawUnbonded(),
+        Withdraw(),
         outcome=lambda raw: {"paid": str(int.from_bytes(raw, "big"))},
     )
 

@@ -2,36 +2,39 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from consensus.primitives.codec import decode
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import Epoch, Hash, Height, PublicKey
+from consensus.primitives.ids import Height, PublicKey
 from consensus.relay.ledger import PARAMETERS_KEY, RECORD_LIMIT, decode_parameters
 from consensus.relay.parameters import Parameters
-from consensus.relay.staking import (
+from consensus.relay.stake.records import (
     ROSTER_KEY,
-    LeavingRecord,
+    PoolKind,
+    PoolRecord,
     RosterEntry,
     RosterRecord,
     Standing,
-    UnbondingEntry,
     ValidatorRecord,
-    leaving_key,
+    main_pool,
+    nomination_name,
     validator_key,
 )
+from node.cli.holdings import HoldingReport, fetch_holdings, leaf
 from node.client import RpcClient
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidatorStanding:
-    """A validator as of the next election. `ended_ms` has the end of each entry's last epoch, 0 to come."""
+    """A validator as of the next election: `bonded` are units of its own, `backing` all that is in its own
+    nomination for good; `leaving` what its account has on the way out, of any nomination."""
 
     record: ValidatorRecord
     parameters: Parameters
-    ended_ms: dict[Epoch, int]
+    bonded: int
+    backing: int
+    leaving: list[HoldingReport]
     height: Height
 
     def document(self) -> dict[str, Any]:
@@ -42,18 +45,26 @@ class ValidatorStanding:
             "name": record.name,
             "standing": Standing(record.standing).name.lower(),
             "jailed_until": record.jailed_until or None,
-            "bonded": str(record.bonded),
+            "chilled": record.chilled,
+            "bonded": str(self.bonded),
+            "backing": str(self.backing),
+            "commission_ppb": record.commission_ppb,
+            "commission_max_ppb": record.commission_max_ppb,
+            "commission_step_ppb": record.commission_step_ppb,
+            "operator": record.operator,
+            "region": record.region,
+            "client": record.client,
             "consensus_key": record.consensus_key.hex(),
             "identity_key": record.identity_key.hex(),
             "address": record.address,
             "joined_height": record.joined_height,
             "unbonding": [
                 {
-                    "amount": str(each.amount),
-                    "from_epoch": self._from_epoch(each),
-                    "from_ms": self._from_ms(each),
+                    "amount": str(each.units),
+                    "from_epoch": each.from_epoch(self.parameters),
+                    "from_ms": each.from_ms(self.parameters),
                 }
-                for each in record.unbonding
+                for each in self.leaving
             ],
             "height": self.height,
         }
@@ -67,34 +78,32 @@ class ValidatorStanding:
             note = f"; may ask to come back from epoch {record.jailed_until}: phalanx stake unjail"
         elif standing is Standing.TOMBSTONED:
             note = "; signed twice and is never elected again"
-        elif record.bonded < self.parameters.min_stake:
-            note = f"; not elected below {self.parameters.min_stake} units"
+        elif record.chilled:
+            note = "; chilled: in no election until it asks to be: phalanx stake unchill"
+        elif self.bonded < self.parameters.min_stake:
+            note = f"; not elected below {self.parameters.min_stake} units of its own"
         rows: list[tuple[str, Any]] = [
             ("validator", f"{record.name}  {record.account.hex()}"),
-            ("stake", f"{record.bonded} units"),
+            ("stake", f"{self.bonded} units of its own, {self.backing} with its delegators'"),
+            ("commission", f"{record.commission_ppb} ppb, at most {record.commission_max_ppb}"),
             ("standing", f"{standing.name.lower()}{note}"),
             ("consensus key", f"{record.consensus_key.hex()}  (of the next set)"),
             ("identity", record.identity_key.hex()),
             ("address", record.address or "none"),
             ("since", f"height {record.joined_height}"),
         ]
-        rows += [("unbonding", self._promise(each)) for each in record.unbonding]
+        rows += [("unbonding", promise(each, self.parameters)) for each in self.leaving]
         return [*rows, ("as of", f"height {self.height}")]
 
-    def _from_epoch(self, entry: UnbondingEntry) -> int:
-        return entry.last_epoch + self.parameters.unbonding_epochs + 1
 
-    def _from_ms(self, entry: UnbondingEntry) -> int | None:
-        ended = self.ended_ms.get(entry.last_epoch, 0)
-        return ended + self.parameters.unbonding_ms if ended else None
-
-    def _promise(self, entry: UnbondingEntry) -> str:
-        from_ms = self._from_ms(entry)
-        if from_ms is None:
-            when = f"{self.parameters.unbonding_ms} ms after epoch {entry.last_epoch} ends"
-        else:
-            when = datetime.fromtimestamp(from_ms / 1_000, UTC).isoformat(timespec="seconds")
-        return f"{entry.amount} units, paid out from epoch {self._from_epoch(entry)} and {when} on"
+def promise(holding: HoldingReport, parameters: Parameters) -> str:
+    """When stake on its way out is paid out, for people."""
+    from_ms = holding.from_ms(parameters)
+    if from_ms is None:
+        when = f"{parameters.unbonding_ms} ms after epoch {holding.last_epoch} ends"
+    else:
+        when = datetime.fromtimestamp(from_ms / 1_000, UTC).isoformat(timespec="seconds")
+    return f"{holding.units} units, paid out from epoch {holding.from_epoch(parameters)} and {when} on"
 
 
 async def fetch_standing(client: RpcClient, account: PublicKey) -> ValidatorStanding:
@@ -105,28 +114,28 @@ async def fetch_standing(client: RpcClient, account: PublicKey) -> ValidatorStan
             f"{account.hex()} is no validator's account: it never bonded; see `phalanx stake bond --help`"
         )
     record = decode(ValidatorRecord, report.value, limit=RECORD_LIMIT)
-    ended_ms = {}
-    for each in record.unbonding:
-        left = await _leaf(client, leaving_key(each.last_epoch), LeavingRecord)
-        ended_ms[each.last_epoch] = 0 if left is None else left.ended_ms
+    own = main_pool(nomination_name((account,)))
+    main = await leaf(client, own, PoolRecord)
+    holdings = await fetch_holdings(client, account)
     return ValidatorStanding(
-        record=record, parameters=await _parameters(client), ended_ms=ended_ms, height=report.height
+        record=record,
+        parameters=await fetch_parameters(client),
+        bonded=sum(each.units for each in holdings if each.pool == own),
+        backing=0 if main is None else main.tokens,
+        leaving=[each for each in holdings if each.kind is PoolKind.LEAVING],
+        height=report.height,
     )
 
 
 async def fetch_roster(client: RpcClient) -> tuple[int, tuple[RosterEntry, ...]]:
     """The seats of a set, and who may be elected, in order."""
-    record = await _leaf(client, ROSTER_KEY, RosterRecord) or RosterRecord()
-    return (await _parameters(client)).max_validators, record.entries
+    record = await leaf(client, ROSTER_KEY, RosterRecord) or RosterRecord()
+    return (await fetch_parameters(client)).max_validators, record.entries
 
 
-async def _parameters(client: RpcClient) -> Parameters:
+async def fetch_parameters(client: RpcClient) -> Parameters:
+    """The network's parameters. Raises UserError."""
     raw = (await client.state(PARAMETERS_KEY)).value
     if raw is None:
         raise UserError("the node's state has no parameters: it is broken; ask another node")
     return decode_parameters(raw)
-
-
-async def _leaf(client: RpcClient, key: Hash, kind: type[T]) -> T | None:
-    raw = (await client.state(key)).value
-    return None if raw is None else decode(kind, raw, limit=RECORD_LIMIT)

@@ -37,7 +37,7 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.ids import ZERO_HASH, Amount, Epoch, Hash, Milliseconds, Nonce, SecretSeed
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Recorder, get, tree_key, update, witness_from
 from consensus.relay.receipts import Code
-from consensus.relay.staking import Standing
+from consensus.relay.stake.records import Standing
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
     TransactionBody,
@@ -74,6 +74,7 @@ MODULES = (
     "consensus.relay.genesis",
     "consensus.relay.ledger",
     "consensus.relay.registry",
+    "consensus.relay.elections.records",
     "consensus.relay.epochs",
     "consensus.relay.rewards.records",
     "consensus.relay.rewards.votes",

@@ -12,7 +12,7 @@ from consensus.agreement.messages import Kind, sign_bytes
 from consensus.primitives.codec import decode
 from consensus.primitives.ids import ZERO_HASH, Epoch, ValidatorIndex, View
 from consensus.relay.blocks import Payload
-from consensus.relay.staking import Standing
+from consensus.relay.stake.records import Standing
 
 EPOCH_BLOCKS = 5
 

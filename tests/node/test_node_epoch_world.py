@@ -7,8 +7,8 @@ from node_world import OPERATOR, World, stored_key
 from relay_fakes import OPERATORS
 
 from consensus.primitives.ids import Amount
-from consensus.relay.staking import possession_bytes
-from consensus.relay.transactions import BondMore, RotateKey, Unbond
+from consensus.relay.stake.records import possession_bytes
+from consensus.relay.stake.transactions import BondMore, RotateKey, Unbond
 
 EPOCH_BLOCKS = 5
 

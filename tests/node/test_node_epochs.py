@@ -7,8 +7,8 @@ from relay_fakes import USERS, VALIDATORS
 
 from consensus.agreement.events import Peer
 from consensus.primitives.ids import Amount, Hash
-from consensus.relay.staking import possession_bytes
-from consensus.relay.transactions import Bond, BondMore, Unbond
+from consensus.relay.stake.records import possession_bytes
+from consensus.relay.stake.transactions import Bond, BondMore, Unbond
 from net.identity import PeerId
 from node.config import Address, NetworkConfig, PeerConfig
 from node.epochs import Epochs, _address

@@ -5,10 +5,11 @@ follow in rank: so that an index means the same validator for as long as it can.
 set stays as it is: a network without validators could never elect any again.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from consensus.primitives.ids import ZERO_HASH, Epoch, Milliseconds
+from consensus.primitives.ids import ZERO_HASH, Epoch, Milliseconds, PublicKey, Stake
 from consensus.relay.epochs import (
     OLDEST_EPOCH_KEY,
     EpochMember,
@@ -21,7 +22,7 @@ from consensus.relay.epochs import (
     oldest_epoch,
 )
 from consensus.relay.run import Run
-from consensus.relay.staking import Staking
+from consensus.relay.stake.stakes import Stakes
 
 MAX_LAPSES: Final = 4  # sets that one boundary block removes: usually one, more after a halt
 
@@ -29,25 +30,28 @@ MAX_LAPSES: Final = 4  # sets that one boundary block removes: usually one, more
 def turn_epoch(run: Run) -> None:
     """After everything else in a block: elect if the next block is a boundary, turn if this one is."""
     height, epoch_blocks = run.context.height, run.parameters.epoch_blocks
+    coming = Epoch(run.context.epoch + 1)
     if is_boundary(height + 1, epoch_blocks):
-        members = elect(run.staking, epoch_members(run.ledger, run.context.epoch).members)
+        members = elect(run.stakes, epoch_members(run.ledger, run.context.epoch).members, coming)
         record = EpochSetRecord(members=members, leader_seed=ZERO_HASH, began_ms=Milliseconds(0))
-        run.ledger.put(epoch_set_key(Epoch(run.context.epoch + 1)), record)
+        run.ledger.put(epoch_set_key(coming), record)
     if is_boundary(height, epoch_blocks):
         _end_epoch(run)
 
 
-def elect(staking: Staking, previous: tuple[EpochMember, ...]) -> tuple[EpochMember, ...]:
-    """The members of the next epoch, in the order of their indices; `previous` are the running one's."""
-    seats = staking.ledger.parameters.max_validators
-    chosen = [each.account for each in staking.roster()[:seats]]
-    if not chosen:
-        return previous
+def elect(stakes: Stakes, previous: tuple[EpochMember, ...], epoch: Epoch) -> tuple[EpochMember, ...]:
+    """The members of `epoch`, in the order of their indices; `previous` are those of the one before."""
+    candidates = stakes.candidates(epoch)
+    if not candidates:
+        return _kept(stakes, previous, epoch)
+    support = _support(stakes, epoch, [each.account for each in candidates])
+    seats = stakes.ledger.parameters.max_validators
+    chosen = sorted((each.account for each in candidates), key=lambda account: -support[account])[:seats]
     places = {each.account: index for index, each in enumerate(previous)}
     chosen.sort(key=lambda account: places.get(account, len(places)))  # stable: newcomers stay in rank
     members = []
     for account in chosen:
-        record = staking.existing(account)
+        record = stakes.existing(account)
         members.append(
             EpochMember(
                 name=record.name,
@@ -55,10 +59,29 @@ def elect(staking: Staking, previous: tuple[EpochMember, ...]) -> tuple[EpochMem
                 consensus_key=record.consensus_key,
                 identity_key=record.identity_key,
                 address=record.address,
-                stake=record.bonded,
+                stake=Stake(support[account]),
             )
         )
     return tuple(members)
+
+
+def _support(stakes: Stakes, epoch: Epoch, eligible: Iterable[PublicKey]) -> dict[PublicKey, int]:
+    """The stake behind each of `eligible`: a nomination's is all behind its first one that is."""
+    found = dict.fromkeys(eligible, 0)
+    own = [stakes.own(account) for account in found]
+    shared = ((name, record.validators) for name, record in stakes.nominations() if record.number)
+    for name, validators in (*((name, (each,)) for name, each in zip(own, found, strict=True)), *shared):
+        first = next((each for each in validators if each in found), None)
+        if first is not None:
+            found[first] += stakes.electoral_stake(name, epoch)
+    return found
+
+
+def _kept(stakes: Stakes, previous: tuple[EpochMember, ...], epoch: Epoch) -> tuple[EpochMember, ...]:
+    """The set stays: those of it who still have stake that answers, and with that; all, if none has any."""
+    support = _support(stakes, epoch, [each.account for each in previous])
+    kept = [replace(each, stake=Stake(support[each.account])) for each in previous if support[each.account]]
+    return tuple(kept) or previous
 
 
 def _end_epoch(run: Run) -> None:
@@ -68,7 +91,6 @@ def _end_epoch(run: Run) -> None:
     record = epoch_members(ledger, coming)
     began = replace(record, leader_seed=context.parent_hash, began_ms=context.time_ms)
     ledger.put(epoch_set_key(coming), began)
-    run.staking.stamp_leaving(context.epoch, context.time_ms)
     oldest = oldest_epoch(ledger)
     for lapsed in range(oldest, oldest + MAX_LAPSES):
         if is_answerable(ledger, Epoch(lapsed), now=coming, now_ms=context.time_ms):

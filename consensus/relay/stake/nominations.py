@@ -22,7 +22,6 @@ from consensus.relay.stake.records import (
     MAX_MOVES,
     Move,
     NominationRecord,
-    PoolRecord,
     leaving_pool,
     main_pool,
     moving_pool,
@@ -59,6 +58,18 @@ class Nominations:
             name = Hash(self._raw_name(number))
             yield name, self.existing(name)
 
+    def live(self, name: Hash, *, now: Epoch, now_ms: int) -> NominationRecord | None:
+        """A nomination without what waited long enough: as `tidy` would leave it, had it no limit."""
+        record = self.get(name)
+        if record is None:
+            return None
+        return replace(
+            record,
+            leaving=tuple(each for each in record.leaving if not self._is_over(each, now, now_ms)),
+            outgoing=tuple(each for each in record.outgoing if not self._is_over(each.epoch, now, now_ms)),
+            incoming=tuple(each for each in record.incoming if not self._is_over(each.epoch, now, now_ms)),
+        )
+
     def answering(self, name: Hash, epoch: Epoch) -> list[Hash]:
         """The pools that answer for a nomination in an epoch, the main one first; not all need exist."""
         record = self.get(name)
@@ -72,8 +83,8 @@ class Nominations:
         ]
 
     def leaving_epoch(self, record: NominationRecord, last_epoch: Epoch) -> Epoch | None:
-        """The last epoch of the pool that stake which could leave after `last_epoch` goes to: that of one that
-        waits already, or of a new one; a little later than needed if many wait. None if there is no room."""
+        """The last epoch of the pool that takes stake which may leave after `last_epoch`: one that waits
+        already, or a new one, a little later than needed if many wait. None if there is no room."""
         step = stride(len(record.leaving))
         for each in record.leaving:
             if last_epoch <= each < last_epoch + step:
@@ -83,7 +94,7 @@ class Nominations:
         return Epoch(-(-last_epoch // step) * step)
 
     def has_room(self, source: NominationRecord, target: NominationRecord | None, move: Move) -> bool:
-        """Whether stake may move; `move` as `source` would list it, None for a target that is to be opened."""
+        """Whether stake may move: `move` as `source` would list it, no `target` if it is to be opened."""
         if move in source.outgoing:
             return True
         return len(source.outgoing) < MAX_MOVES and (target is None or len(target.incoming) < MAX_MOVES)
@@ -127,27 +138,21 @@ class Nominations:
         if target is not None:
             into = Move(other=name, epoch=epoch)
             self._put(to, replace(target, incoming=tuple(x for x in target.incoming if x != into)))
+        self._close(name)
+        self._close(to)
 
     def tidy(self, name: Hash, *, now: Epoch, now_ms: int) -> None:
-        """Forget what waited long enough in a nomination, a few moves at a time; and the nomination itself, if
-        several validators share it and nothing is left that could answer."""
-        record = self.get(name)
-        if record is None:
+        """Forget what waited long enough in a nomination, a few moves at a time; and the nomination itself,
+        if several validators share it and nothing is left that could answer."""
+        record, live = self.get(name), self.live(name, now=now, now_ms=now_ms)
+        if record is None or live is None:
             return
-        parameters = self._ledger.parameters
-
-        def is_over(epoch: Epoch) -> bool:
-            return wait_is_over(self._ledger, epoch, parameters, now=now, now_ms=now_ms)
-
-        leaving = tuple(each for each in record.leaving if not is_over(each))
-        if leaving != record.leaving:
-            self._put(name, replace(record, leaving=leaving))
-        for each in record.outgoing[:MAX_TIDIED]:
-            if is_over(each.epoch):
-                self.settle_move(name, each.other, each.epoch)
-        for each in record.incoming[:MAX_TIDIED]:
-            if is_over(each.epoch):
-                self.settle_move(each.other, name, each.epoch)
+        if live.leaving != record.leaving:
+            self._put(name, replace(record, leaving=live.leaving))
+        for each in [each for each in record.outgoing if each not in live.outgoing][:MAX_TIDIED]:
+            self.settle_move(name, each.other, each.epoch)
+        for each in [each for each in record.incoming if each not in live.incoming][:MAX_TIDIED]:
+            self.settle_move(each.other, name, each.epoch)
         self._close(name)
 
     # --- inside
@@ -163,10 +168,11 @@ class Nominations:
         self._ledger.put(nomination_key(name), record)
 
     def _close(self, name: Hash) -> None:
-        record = self.existing(name)
-        main: PoolRecord | None = self._holdings.pool(main_pool(name))
-        waiting = record.leaving or record.outgoing or record.incoming
-        if not record.number or waiting or (main is not None and main.shares):
+        record = self.get(name)
+        if record is None or not record.number or record.leaving or record.outgoing or record.incoming:
+            return
+        main = self._holdings.pool(main_pool(name))
+        if main is not None and main.shares:
             return
         totals = self._holdings.totals
         last = Hash(self._raw_name(totals.nominations))
@@ -177,6 +183,9 @@ class Nominations:
         self._ledger.write(nomination_key(name), None)
         self._holdings.totals = replace(totals, nominations=totals.nominations - 1)
         self._holdings.forget_main(name)
+
+    def _is_over(self, epoch: Epoch, now: Epoch, now_ms: int) -> bool:
+        return wait_is_over(self._ledger, epoch, self._ledger.parameters, now=now, now_ms=now_ms)
 
     def _raw_name(self, number: int) -> bytes:
         raw = self._ledger.read(nomination_index_key(number))

@@ -14,13 +14,14 @@ from typing import Final
 from consensus.primitives.ids import Epoch, Hash, PublicKey
 from consensus.relay.ledger import Ledger, Pot
 from consensus.relay.parameters import Parameters
-from consensus.relay.stake.holdings import Cut, Holdings
+from consensus.relay.stake.holdings import Cut, Holdings, Place
 from consensus.relay.stake.leaving import newest_epoch
 from consensus.relay.stake.nominations import Nominations
 from consensus.relay.stake.pools import shared_out
 from consensus.relay.stake.records import (
     Holding,
     NominationRecord,
+    PoolKind,
     PoolRecord,
     PositionRecord,
     RosterEntry,
@@ -56,6 +57,13 @@ class Stakes:
         """The record of a validator that the state names elsewhere."""
         return self.validators.existing(account)
 
+    def create(self, record: ValidatorRecord, amount: int) -> None:
+        """Enter a validator, its own nomination, and its stake in it: units that come from somewhere."""
+        self.validators.create(record)
+        self.nominated.open_own(record.account)
+        place = Place(kind=PoolKind.MAIN, nomination=self.own(record.account))
+        self.holdings.put_in(place, record.account, amount)
+
     def put(self, record: ValidatorRecord) -> None:
         """Write a validator that exists."""
         self.validators.put(record)
@@ -88,7 +96,7 @@ class Stakes:
         return self._roster.entries()
 
     def candidates(self, epoch: Epoch) -> tuple[RosterEntry, ...]:
-        """Who may be elected for `epoch`, which has no set yet, in order of rank; the others are struck off."""
+        """Who may be elected for `epoch`, which has no set yet, by rank; the others are struck off."""
         found = tuple(each for each in self.roster() if self.is_eligible(each.account, epoch))
         if len(found) < len(self.roster()):
             eligible = {each.account for each in found}
@@ -112,8 +120,8 @@ class Stakes:
         return self.nominated.get(name)
 
     def nominations(self) -> Iterator[tuple[Hash, NominationRecord]]:
-        """All that may vote: those of the validators in the roster, in its order, then the shared ones, in the
-        order of their numbers."""
+        """All that may vote: those of the validators in the roster, in its order, then the shared ones, in
+        the order of their numbers."""
         for each in self.roster():
             name = self.own(each.account)
             yield name, self.nominated.existing(name)

@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar, Final
 from consensus.primitives.codec import U32, MaxLength
 from consensus.primitives.ids import Amount, Hash, PublicKey, Signature
 from consensus.relay.epochs import MAX_ADDRESS_BYTES, MAX_NAME_BYTES
+from consensus.relay.parameters import BILLION
 
 MAX_APPROVALS: Final = 16  # validators of one nomination
 MAX_LABEL_BYTES: Final = 32
+DEFAULT_COMMISSION_STEP_PPB: Final = 10_000_000
 
 Validators = Annotated[tuple[PublicKey, ...], MaxLength(MAX_APPROVALS)]
 Label = Annotated[str, MaxLength(MAX_LABEL_BYTES)]
@@ -35,8 +37,8 @@ class Bond:
     consensus_proof: Signature
     identity_proof: Signature
     commission_ppb: U32 = 0
-    commission_max_ppb: U32 = 1_000_000_000
-    commission_step_ppb: U32 = 10_000_000
+    commission_max_ppb: U32 = BILLION
+    commission_step_ppb: U32 = DEFAULT_COMMISSION_STEP_PPB
     operator: Label = ""
     region: Label = ""
     client: Label = ""

@@ -11,7 +11,7 @@ from consensus.agreement.statements import Verdict
 from consensus.candidates.backing_events import CandidateReceived, ExecuteCandidate, Executed, PeerConnected
 from consensus.candidates.lifecycle import Stage
 from consensus.candidates.receipts import CandidateOffer, statement_of
-from consensus.relay.transactions import Unbond
+from consensus.relay.stake.transactions import Unbond
 
 EPOCH_BLOCKS = 6
 

@@ -36,6 +36,7 @@ from consensus.primitives.tree import MemoryStore
 from consensus.relay.blocks import EMPTY_PAYLOAD, check_payload, encode_payload, limits_of
 from consensus.relay.epochs import current_set, epoch_of
 from consensus.relay.genesis import Genesis, GenesisAccount, GenesisChain, GenesisValidator, genesis_state
+from consensus.relay.ledger import Pot
 from consensus.relay.parameters import Entry, Parameters
 from consensus.relay.transactions import Action, TransactionBody, check_transaction, sign_transaction
 from consensus.relay.transition import BlockContext, BlockResult, apply_block
@@ -305,13 +306,11 @@ class Network:
 
 
 def total_supply(view: StateView, accounts: Sequence[bytes]) -> int:
-    """Everything that exists, found by looking: accounts, stake bonded and on its way out, chains' balances,
-    deposits, what was burnt."""
+    """Everything that exists, found by looking: accounts, stake and its rewards, pots, chains' balances,
+    deposits, what was burnt. (That the totals of stake are the sum of the pools has tests of its own.)"""
     total = view.supply().burnt + sum(view.account(each).balance for each in accounts)
-    for each in accounts:
-        validator = view.validator(each)
-        if validator is not None:
-            total += validator.bonded + sum(entry.amount for entry in validator.unbonding)
+    totals = view.stakes.totals()
+    total += totals.bonded + totals.rewards + sum(view.stakes.ledger.pot(each) for each in Pot)
     for chain in view.chains():
         total += chain.balance + chain.deposit
         for module in view.modules():

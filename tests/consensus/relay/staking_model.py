@@ -10,16 +10,8 @@ from dataclasses import dataclass, field
 
 from consensus.relay.genesis import Genesis
 from consensus.relay.receipts import Code
-from consensus.relay.transactions import (
-    Action,
-    Bond,
-    BondMore,
-    RotateKey,
-    Transfer,
-    Unbond,
-    Unjail,
-    WithdrawUnbonded,
-)
+from consensus.relay.stake.transactions import Bond, BondMore, RotateKey, Unbond, Unjail, Withdraw
+from consensus.relay.transactions import Action, Transfer
 
 MAX_ENTRIES = 32
 
@@ -164,7 +156,7 @@ class Model:
                 return code
             case Unbond():
                 return self._unbond(sender, person, action.amount)
-            case WithdrawUnbonded():
+            case Withdraw():
                 return self._withdraw(sender, person)
             case RotateKey():
                 if action.consensus_key in self.consensus_keys:

@@ -10,8 +10,9 @@ from consensus.primitives.crypto import SigningKey
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, ValidatorIndex, View
 from consensus.relay.epochs import current_set
 from consensus.relay.receipts import Code, TransactionReceipt
-from consensus.relay.staking import possession_bytes
-from consensus.relay.transactions import Action, Bond, RotateKey
+from consensus.relay.stake.records import possession_bytes
+from consensus.relay.stake.transactions import Bond, RotateKey
+from consensus.relay.transactions import Action
 
 BLOCK_A, BLOCK_B = bytes([1]) * 32, bytes([2]) * 32
 
@@ -42,7 +43,8 @@ def rotation(network: Network, sender: SigningKey, name: str) -> RotateKey:
 
 
 def quick(**parameters: object) -> Network:
-    """A network with epochs of four blocks, 10 ms each, and windows to match; every stake is 100."""
+    """A network with epochs of four blocks, 10 ms each, and windows to match; every stake is 100,
+    and all of it may leave at once."""
     chosen = {
         "epoch_blocks": 4,
         "min_stake": 10,
@@ -51,6 +53,8 @@ def quick(**parameters: object) -> Network:
         "unbonding_ms": 100,
         "trusting_ms": 50,
         "jail_epochs": 2,
+        "min_nomination": 20,
+        "exit_cap_ppb": 10**9,
         "veto_ms": 1,
         "verdict_epochs": 1,
     }

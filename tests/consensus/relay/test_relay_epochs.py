@@ -24,8 +24,8 @@ from consensus.relay.epochs import (
 from consensus.relay.ledger import Ledger
 from consensus.relay.parameters import Parameters
 from consensus.relay.receipts import Code
-from consensus.relay.staking import MAX_ROSTER, ROSTER_KEY, RosterEntry, RosterRecord, Staking, rank
-from consensus.relay.transactions import BondMore, Unbond
+from consensus.relay.stake.records import MAX_ROSTER, ROSTER_KEY, RosterEntry, RosterRecord, rank
+from consensus.relay.stake.transactions import BondMore, Unbond
 
 
 @given(epoch_blocks=st.integers(2, 1_000), height=st.integers(0, 10**6))

@@ -27,11 +27,12 @@ from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import InvalidBlock
 from consensus.primitives.ids import ZERO_HASH, Epoch
 from consensus.relay.blocks import MAX_BLOCK_EVIDENCE, Payload, check_payload, encode_payload
+from consensus.relay.convictions import OffenceRecord, offence_key
 from consensus.relay.genesis import issuance
 from consensus.relay.receipts import Code
 from consensus.relay.slashing import DOUBLE_SIGNING, choose_evidence, evidence_hash, judge_evidence
-from consensus.relay.staking import OffenceRecord, Standing, offence_key
-from consensus.relay.transactions import BondMore, Unbond, Unjail, WithdrawUnbonded
+from consensus.relay.stake.records import Standing
+from consensus.relay.stake.transactions import BondMore, Unbond, Unjail, Withdraw
 
 FINALIZE_AND_SKIP = ((Kind.FINALIZE, BLOCK_A), (Kind.SKIP, ZERO_HASH))
 
@@ -96,7 +97,7 @@ def test_who_is_convicted_may_still_take_its_stake_through_the_window() -> None:
     network = quick()
     network.block(evidence=[evidence(network, 0)])
     assert code(network, OPERATORS[0], Unbond(amount=100)) == Code.OK
-    while code(network, OPERATORS[0], WithdrawUnbonded()) == Code.NOT_YET:
+    while code(network, OPERATORS[0], Withdraw()) == Code.NOT_YET:
         assert network.epoch <= 4
     assert network.view.validator(OPERATORS[0].public).bonded == 0
     assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis)
@@ -159,7 +160,7 @@ def test_a_leaver_is_answerable_while_its_stake_waits() -> None:
         network = quick(evidence_epochs=epochs, unbonding_epochs=epochs, unbonding_ms=span_ms, trusting_ms=1)
         assert code(network, OPERATORS[0], Unbond(amount=100)) == Code.OK
         piece = evidence(network, 0, epoch=1)
-        withdraw = network.raw(OPERATORS[0], WithdrawUnbonded())
+        withdraw = network.raw(OPERATORS[0], Withdraw())
         while network.execute(evidence=[piece]).offences:
             assert network.execute([withdraw]).receipts[0].code == Code.NOT_YET
             network.block()

@@ -10,15 +10,9 @@ from consensus.primitives.errors import InvalidTransaction
 from consensus.primitives.ids import Epoch
 from consensus.relay.genesis import issuance
 from consensus.relay.receipts import Code
-from consensus.relay.staking import MAX_UNBONDING, Standing
-from consensus.relay.transactions import (
-    BondMore,
-    SetAddress,
-    Transfer,
-    Unbond,
-    Unjail,
-    WithdrawUnbonded,
-)
+from consensus.relay.stake.records import MAX_UNBONDING, Standing
+from consensus.relay.stake.transactions import BondMore, SetAddress, Unbond, Unjail, Withdraw
+from consensus.relay.transactions import Transfer
 
 ALICE, BOB = USERS[0], USERS[1]
 NOBODY = USERS[5]
@@ -96,7 +90,7 @@ def test_only_a_validator_has_stake_to_change() -> None:
     for action in (
         BondMore(amount=5),
         Unbond(amount=5),
-        WithdrawUnbonded(),
+        Withdraw(),
         rotation(network, NOBODY, "fresh"),
         SetAddress(address="x:1"),
         Unjail(),
@@ -132,18 +126,18 @@ def test_unbonded_stake_is_paid_out_exactly_when_both_windows_are_over() -> None
     spent = do(network, operator, Unbond(amount=40)).fee
     assert network.view.validator(operator.public).bonded == 60
     while network.height < 13:
-        receipt = do(network, operator, WithdrawUnbonded())
+        receipt = do(network, operator, Withdraw())
         spent += receipt.fee
         assert receipt.code == Code.NOT_YET
         assert conserved(network)
     network.block()  # of this proposer, so that the next fee is not shared with it
     before = network.view.account(operator.public).balance
-    receipt = do(network, operator, WithdrawUnbonded())
+    receipt = do(network, operator, Withdraw())
     assert (receipt.code, int.from_bytes(receipt.output, "big")) == (Code.OK, 40)
     proposed = receipt.fee - receipt.fee // 2 if network.height % 4 == 1 else 0
     assert network.view.account(operator.public).balance == before + 40 - receipt.fee + proposed
     assert network.view.validator(operator.public).unbonding == ()
-    assert code(network, operator, WithdrawUnbonded()) == Code.NOT_YET
+    assert code(network, operator, Withdraw()) == Code.NOT_YET
     assert conserved(network)
 
 
@@ -151,7 +145,7 @@ def test_unbonded_stake_is_paid_out_exactly_when_both_windows_are_over() -> None
 def test_a_window_ends_at_the_later_of_epochs_and_time(epochs: int, span_ms: int) -> None:
     network = quick(unbonding_epochs=epochs, unbonding_ms=max(2, span_ms), trusting_ms=1)
     assert code(network, OPERATORS[0], Unbond(amount=40)) == Code.OK
-    while code(network, OPERATORS[0], WithdrawUnbonded()) == Code.NOT_YET:
+    while code(network, OPERATORS[0], Withdraw()) == Code.NOT_YET:
         pass
     by_epochs = 4 * (1 + epochs) + 1
     by_time = -(-(1040 + max(2, span_ms) - 1000) // 10)
@@ -169,9 +163,9 @@ def test_stake_that_leaves_in_the_boundary_block_still_stands_in_the_next_epoch(
     to_epoch(network, 3)
     assert network.validators.stakes == (100, 100, 100)
     to_epoch(network, 4)
-    assert code(network, OPERATORS[0], WithdrawUnbonded()) == Code.NOT_YET
+    assert code(network, OPERATORS[0], Withdraw()) == Code.NOT_YET
     to_epoch(network, 5)
-    assert code(network, OPERATORS[0], WithdrawUnbonded()) == Code.OK
+    assert code(network, OPERATORS[0], Withdraw()) == Code.OK
 
 
 def test_stake_that_leaves_in_one_epoch_is_one_entry_and_entries_are_bounded() -> None:

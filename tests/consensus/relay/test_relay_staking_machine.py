@@ -16,8 +16,9 @@ from consensus.primitives.ids import Epoch
 from consensus.relay.fees import flat_fee
 from consensus.relay.genesis import issuance
 from consensus.relay.receipts import Code
-from consensus.relay.staking import Standing, leaving_key
-from consensus.relay.transactions import BondMore, Transfer, Unbond, Unjail, WithdrawUnbonded
+from consensus.relay.stake.records import Standing, leaving_key
+from consensus.relay.stake.transactions import BondMore, Unbond, Unjail, Withdraw
+from consensus.relay.transactions import Transfer
 
 PEOPLE = [*USERS, *OPERATORS]
 EVERYBODY = [each.public for each in PEOPLE]
@@ -107,7 +108,7 @@ class StakingMachine(RuleBasedStateMachine):
             case "unbond":
                 return Unbond(amount=values), True
             case "withdraw":
-                return WithdrawUnbonded(), True
+                return Withdraw(), True
             case "rotate":
                 name, good = values
                 action = rotation(self.network, sender, name)

@@ -28,8 +28,8 @@ from consensus.relay.blocks import check_payload, encode_payload
 from consensus.relay.genesis import issuance
 from consensus.relay.parameters import ChainTerms, Entry
 from consensus.relay.receipts import Code
+from consensus.relay.stake.transactions import BondMore, Unbond, Withdraw
 from consensus.relay.transactions import (
-    BondMore,
     CallEnclave,
     CheckedTransaction,
     DeployEnclave,
@@ -37,8 +37,6 @@ from consensus.relay.transactions import (
     RegisterChain,
     TopUpChain,
     Transfer,
-    Unbond,
-    WithdrawUnbonded,
     check_transaction,
 )
 
@@ -249,7 +247,7 @@ ACTIONS = st.one_of(
     st.sampled_from(BONDS),
     st.builds(BondMore, amount=st.sampled_from([1, 10**8, 10**9])),
     st.builds(Unbond, amount=st.sampled_from([1, 10**8])),
-    st.just(WithdrawUnbonded()),
+    st.just(Withdraw()),
     st.builds(
         Transfer,
         to=st.sampled_from([user.public for user in USERS]),
