@@ -38,6 +38,7 @@ from consensus.relay.epochs import current_set, epoch_of
 from consensus.relay.genesis import Genesis, GenesisAccount, GenesisChain, GenesisValidator, genesis_state
 from consensus.relay.ledger import Pot
 from consensus.relay.parameters import Entry, Parameters
+from consensus.relay.rewards.votes import VoteInclusion
 from consensus.relay.transactions import Action, TransactionBody, check_transaction, sign_transaction
 from consensus.relay.transition import BlockContext, BlockResult, apply_block
 from consensus.relay.views import StateView
@@ -198,6 +199,7 @@ class Network:
         self.references = dict.fromkeys(nodes, 1)
         self.height = 0
         self.halted_ms = 0  # time in which there were no blocks
+        self.skipped = 0  # views that were let pass before the next block, in its epoch
         self.guests = ScriptedGuests()
         self.nonces: dict[bytes, int] = {}
         self.keys = {each.public: each for each in VALIDATORS}  # whoever may attest
@@ -245,7 +247,7 @@ class Network:
             height=Height(height),
             time_ms=1_000 + 10 * height + self.halted_ms,
             epoch=self.epoch,
-            view=View(height),
+            view=View(height + self.skipped),
             parent_hash=block_hash(self.height),
             parent_view=View(height - 1),
             proposer=ValidatorIndex(height % len(self.validators)),
@@ -258,10 +260,11 @@ class Network:
         raws: Sequence[bytes] = (),
         inclusions: Sequence[CandidateInclusion] = (),
         evidence: Sequence[Evidence] = (),
+        votes: VoteInclusion | None = None,
     ) -> BlockResult:
         """Execute a block without keeping its state."""
-        empty = not (raws or inclusions or evidence)
-        payload = EMPTY_PAYLOAD if empty else encode_payload(raws, inclusions, evidence)
+        empty = not (raws or inclusions or evidence or votes)
+        payload = EMPTY_PAYLOAD if empty else encode_payload(raws, inclusions, evidence, votes)
         checked = check_payload(payload, self.limits, lambda _: None, lambda *_: True)
         return apply_block(self.root, self.context(), checked, self.store, self.guests)
 
@@ -270,10 +273,11 @@ class Network:
         raws: Sequence[bytes] = (),
         inclusions: Sequence[CandidateInclusion] = (),
         evidence: Sequence[Evidence] = (),
+        votes: VoteInclusion | None = None,
     ) -> BlockResult:
         """Execute a block, keep its state, and prune the state before it by reference counts."""
-        result = self.execute(raws, inclusions, evidence)
-        assert self.execute(raws, inclusions, evidence) == result
+        result = self.execute(raws, inclusions, evidence, votes)
+        assert self.execute(raws, inclusions, evidence, votes) == result
         self.root = result.post_root
         self.store.apply(dict(result.new_nodes))
         for node, change in result.reference_changes.items():
