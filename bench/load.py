@@ -39,7 +39,7 @@ class Load:
     """One source of relay transactions against several nodes.
 
     At most `window` transactions are unacknowledged at a time; `batch` go in one request. Receipts are asked
-    for every `poll_s`: asking costs the nodes time that they share with what is measured. `pause_s` between
+    for every POLL_S: asking costs the nodes time that they share with what is measured. `pause_s` between
     two batches makes a light load of it.
     """
 
@@ -50,7 +50,6 @@ class Load:
         *,
         batch: int,
         window: int,
-        poll_s: float = POLL_S,
         pause_s: float = 0.0,
     ) -> None:
         self.report: Final = LoadReport()
@@ -60,7 +59,6 @@ class Load:
         self._window = window
         self._pending: dict[Hash, tuple[bytes, int]] = {}  # hash → bytes, submitted at
         self._turn = 0
-        self._poll_s = poll_s
         self._pause_s = pause_s
         self._asked = 0.0
         self._stopping = False
@@ -81,8 +79,8 @@ class Load:
             if not self._stopping and len(self._pending) < self._window:
                 await self._submit(list(islice(self._source, self._batch)))
             else:
-                await trio.sleep(max(0.0, self._asked + self._poll_s - trio.current_time()))
-            if trio.current_time() >= self._asked + self._poll_s:
+                await trio.sleep(max(0.0, self._asked + POLL_S - trio.current_time()))
+            if trio.current_time() >= self._asked + POLL_S:
                 await self._acknowledge()
                 self._asked = trio.current_time()
         self.drained.set()

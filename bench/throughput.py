@@ -30,7 +30,6 @@ WARM_UP_S: Final = 3.0
 SIGNED_PER_SECOND: Final = 8_000  # ahead of time, for each second of a phase; above any rate seen
 RELAY_BATCH: Final = 250
 RELAY_WINDOW: Final = 8_000
-RELAY_POLL_S: Final = 0.25
 CHAIN_BATCH: Final = 1_000
 CHAIN_WINDOW: Final = 8_000
 LIMIT_SECONDS: Final = 1.0

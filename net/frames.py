@@ -24,10 +24,9 @@ from typing import Final, NamedTuple
 from net.errors import CorruptRecord, RemoteFault
 from net.lanes import Lane
 from net.limits import LaneLimit
-from net.noise import MESSAGE_BYTES, PLAINTEXT_BYTES, TAG_BYTES, CipherState, NoiseError
+from net.noise import PLAINTEXT_BYTES, TAG_BYTES, CipherState, NoiseError
 
 LENGTH_BYTES: Final = 2
-RECORD_BYTES: Final = LENGTH_BYTES + MESSAGE_BYTES
 FINAL: Final = 0x80
 LANE_MASK: Final = 0x0F
 CONTROL: Final = 0x0F

@@ -176,16 +176,6 @@ def decode_proven_answer(data: bytes) -> ProvenAnswer:
     return decode(ProvenAnswer, data, limit=MAX_ANSWER_BYTES)
 
 
-def decode_hops(data: bytes) -> tuple[EpochHop, ...]:
-    """The unchecked hops of `data`. Raises DecodeError."""
-    return decode(Hops, data, limit=MAX_HOPS_BYTES).hops
-
-
-def decode_start(data: bytes) -> Start:
-    """The unchecked start of `data`. Raises DecodeError."""
-    return decode(Start, data, limit=MAX_ANSWER_BYTES)
-
-
 def seal(tag: bytes, data: bytes) -> bytes:
     """The bytes of a file: `data`, then its hash."""
     return data + hash_tagged(tag, data)

@@ -124,10 +124,6 @@ class Journal:
         """Whether a crash right now would leave the body of this block, or a floor above its view."""
         return block in self._index.blocks or (epoch, view) <= self._index.floor
 
-    def durable_groups(self) -> tuple[Group, ...]:
-        """The synced contents."""
-        return tuple(self._durable)
-
     def _sync(self) -> None:
         self._syncing = True
         self.counters.syncs += 1

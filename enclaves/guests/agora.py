@@ -20,7 +20,6 @@ from consensus.primitives.guest import code_hash as hash_of_code
 from consensus.primitives.ids import RELAY_CHAIN, Amount, ChainId, Hash, ModuleId, Nonce, PublicKey
 from enclaves.guests import assets
 
-MAX_TRANSACTIONS: Final = 6144  # of one block
 MAX_MESSAGES: Final = 4096
 MAX_PUT_KEY_BYTES: Final = 64
 MAX_PUT_VALUE_BYTES: Final = 1024

@@ -4,7 +4,6 @@ DESIGN.md section 10 is the contract.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -76,8 +75,3 @@ def table(rows: list[tuple[str, Any]]) -> str:
     """Lines of `label  value`, aligned."""
     width = max((len(label) for label, _ in rows), default=0)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
-
-
-def stderr_is_terminal() -> bool:
-    """Whether a person watches."""
-    return sys.stderr.isatty()

@@ -33,7 +33,6 @@ BRANCH: Final = bytes([BRANCH_KIND])
 SHORT_LEAF: Final = b"\x03"
 
 REF_BYTES: Final = 33
-BRANCH_BYTES: Final = 1 + 2 * REF_BYTES
 MAX_COMMITMENT_BYTES: Final = 1 + 32 + MAX_INLINE_VALUE_BYTES
 
 LEAF_TAG: Final = b"TALLY/leaf/1"
