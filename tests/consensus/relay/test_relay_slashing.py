@@ -99,7 +99,7 @@ def test_who_is_convicted_may_still_take_its_stake_through_the_window() -> None:
     assert code(network, OPERATORS[0], Unbond(amount=100)) == Code.OK
     while code(network, OPERATORS[0], Withdraw()) == Code.NOT_YET:
         assert network.epoch <= 4
-    assert network.view.validator(OPERATORS[0].public).bonded == 0
+    assert network.view.self_stake(OPERATORS[0].public) == 0
     assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis)
 
 
