@@ -108,7 +108,7 @@ class World:
 
     def drain(self) -> None:
         """Blocks that change nothing, until nothing waits for a snapshot that is gone."""
-        for _ in range(10_000):
+        for _ in range(500):
             if self.waited_for() <= set(self.store.offering.heights()):
                 return
             self.persist([self.block(0, {})])
@@ -185,6 +185,37 @@ def test_a_snapshot_costs_its_own_nodes_and_not_those_of_every_block_after_it(tm
     kept = [snapshot, *range(world.oldest, world.store.height() + 1)]
     assert world.oldest > snapshot + 290
     assert world.store.node_count() == len(set().union(*(world.versions[each] for each in kept)))
+    world.check()
+    world.store.close()
+
+
+def test_what_waited_for_a_snapshot_goes_on_waiting_for_the_older_one(tmp_path) -> None:
+    """Two snapshots next to each other; the older one is being fetched, and outlives the other."""
+    world = World(tmp_path, retention=1, period_ms=10, fresh=True)
+    for after_ms in (0, 10, 10):
+        world.persist([world.block(after_ms, {0: 0})])
+    assert world.store.offering.lease(Height(2))
+    for key in range(1, 8):  # leaves of genesis, which both have
+        world.persist([world.block(0, {key: 0})])
+    assert world.waited_for() == {2, 3}
+    for _ in range(KEPT):
+        world.persist([world.block(10, {0: 0})])
+    assert world.store.offering.heights()[:2] == [2, 11]
+    world.drain()
+    assert world.waited_for() == {2}
+    world.check()
+    world.store.close()
+
+
+def test_a_node_that_comes_back_is_still_there_for_the_snapshot_before(tmp_path) -> None:
+    """Within the window, so that both lives are counted at once, and both end while the snapshot is kept."""
+    world = World(tmp_path, retention=3, period_ms=10)
+    world.persist([world.block(0, {1: 1})])
+    world.persist([world.block(10, {2: 2})])
+    world.persist([world.block(0, {1: 9}), world.block(0, {1: 1}), world.block(0, {1: 9})])
+    for number in range(6):
+        world.persist([world.block(0, {3: number})])
+    assert world.store.offering.heights() == [2]
     world.check()
     world.store.close()
 
