@@ -37,7 +37,7 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.ids import ZERO_HASH, Amount, Epoch, Hash, Milliseconds, Nonce, SecretSeed
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Recorder, get, tree_key, update, witness_from
 from consensus.relay.receipts import Code
-from consensus.relay.stake.records import Standing
+from consensus.relay.stake.records import PoolKind, Standing
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
     TransactionBody,
@@ -78,7 +78,8 @@ MODULES = (
     "consensus.relay.epochs",
     "consensus.relay.rewards.records",
     "consensus.relay.rewards.votes",
-    "consensus.relay.staking",
+    "consensus.relay.stake.records",
+    "consensus.relay.stake.transactions",
     "consensus.relay.views",
     "node.router",
     "node.state_sync.messages",
@@ -215,7 +216,9 @@ def test_every_tagged_class_of_the_consensus_is_a_documented_record() -> None:
             assert name in known, f"{path.name}: {name}"
 
 
-@pytest.mark.parametrize("kind", [Kind, CertificateType, Want, Role, Verdict, Code, Standing, Offence])
+@pytest.mark.parametrize(
+    "kind", [Kind, CertificateType, Want, Role, Verdict, Code, Standing, PoolKind, Offence]
+)
 def test_numbers_of_an_enumeration_are_documented(kind: type[enum.IntEnum]) -> None:
     assert enum_row(kind) in TEXT
 
