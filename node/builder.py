@@ -26,9 +26,9 @@ from consensus.relay.blocks import (
 )
 from consensus.relay.epochs import current_set, epoch_of
 from consensus.relay.ledger import RECORD_LIMIT, AccountRecord, account_key
+from consensus.relay.offences.judging import Bench, choose_evidence
 from consensus.relay.rewards.participation import open_sample
 from consensus.relay.rewards.votes import VoteInclusion, votes_weight
-from consensus.relay.slashing import choose_evidence
 from consensus.relay.views import StateView
 from node.executor import Executed, Executor
 from node.mempool import Mempool
@@ -134,15 +134,14 @@ class PayloadBuilder:
             block=parent.hash,
             time_ms=parent.header.time_ms,
         )
-        evidence = choose_evidence(
-            view,
-            self._evidence(),
-            limits.max_evidence,
+        bench = Bench(
+            state=view,
             chain_id_hash=limits.chain_id_hash,
             epoch=epoch_of(view.height + 1, view.parameters.epoch_blocks),
             time_ms=view.time_ms,
             verify=self._executor.signatures.verify,
         )
+        evidence = choose_evidence(bench, self._evidence(), limits.max_evidence)
         room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in evidence)
         weight = limits.max_weight - EVIDENCE_WEIGHT * len(evidence)
         votes = self._asked_votes(view)

@@ -22,7 +22,6 @@ from structlog.typing import FilteringBoundLogger
 from consensus.agreement.config import LAN, WAN, AmnesiaPolicy, Restored
 from consensus.agreement.epochs import Agreement, EpochBegins
 from consensus.agreement.events import Event, Peer, Persisted, Start
-from consensus.agreement.evidence import Offence
 from consensus.agreement.journal_records import CertificateRecord, JournalRecord
 from consensus.candidates.receipts import CandidateMessage
 from consensus.primitives.errors import InvalidTransaction, UserError
@@ -372,13 +371,15 @@ class Node:
     def _final(self, notice: FinalNotice) -> None:
         header, transactions = notice.executed.header, notice.checked.transactions
         view = notice.view
-        for piece, offence in zip(notice.result.convicting, notice.result.offences, strict=True):
-            self.evidence.included(piece, header.height)  # a void one may be forged: it settles nothing
+        for each in notice.result.offences:
+            if each.evidence is not None:  # a void one may be forged: it settles nothing
+                self.evidence.included(each.evidence, header.height)
             self._log.warning(
                 "validator.convicted",
-                account=offence.account.hex(),
-                epoch=offence.epoch,
-                offence=Offence(offence.offence).name.lower(),
+                account=each.account.hex(),
+                epoch=each.epoch,
+                offence=each.offence.name.lower(),
+                slashed=each.slashed,
                 height=header.height,
             )
         self.mempool.advance(transactions, view.account)

@@ -12,8 +12,12 @@ from consensus.primitives.ids import Amount, Fuel, PublicKey
 from consensus.relay.calls import let_stand, rolled_back, run_call
 from consensus.relay.fees import flat_fee, fuel_fee, reserve_fee
 from consensus.relay.ledger import MAX_NONCE, Account
+from consensus.relay.offences.submissions import apply_offence_action
+from consensus.relay.offences.transactions import ReportContradiction, ReportStatement, SubmitEvidence
 from consensus.relay.receipts import Code, EnclaveReceipt, TransactionReceipt
 from consensus.relay.registry import MAX_OPT_INS, chain_deposit, module_deposit
+from consensus.relay.rewards.claims import apply_reward
+from consensus.relay.rewards.transactions import ClaimCommission
 from consensus.relay.run import Run
 from consensus.relay.stake.actions import apply_staking
 from consensus.relay.transactions import (
@@ -113,6 +117,12 @@ def _other(run: Run, sender: PublicKey, action: Action, fee_left: int) -> Done:
             return Done(_opt_in(run, sender, action))
         case Transfer():
             raise AssertionError("a transfer is handled before")
+        case ClaimCommission():
+            code, output = apply_reward(run, sender, action)
+            return Done(code, output=output)
+        case SubmitEvidence() | ReportStatement() | ReportContradiction():
+            code, output = apply_offence_action(run, sender, action)
+            return Done(code, output=output)
         case _:  # mypy: a StakingAction
             code, output = apply_staking(run, sender, action)
             return Done(code, output=output)

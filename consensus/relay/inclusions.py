@@ -11,9 +11,11 @@ from consensus.candidates.lifecycle import ChainView, header_refusal, inbox_refu
 from consensus.candidates.receipts import CandidateHeader, CandidateInclusion
 from consensus.light.leaves import MAX_REJECTED
 from consensus.primitives.guest import ChainEndpoint
-from consensus.primitives.ids import Amount, Hash
+from consensus.primitives.ids import Amount, Hash, ValidatorIndex
 from consensus.relay.fees import candidate_fee
+from consensus.relay.offences.verdicts import find_verdict, note_verdict
 from consensus.relay.receipts import CandidateReceipt
+from consensus.relay.rewards.attesting import charge_candidate, note_attestations
 from consensus.relay.run import Run
 
 
@@ -26,9 +28,10 @@ def apply_inclusion(run: Run, inclusion: CandidateInclusion) -> None:
     if refusal is not None:
         run.void[candidate] = refusal
     elif inclusion.verdict == Verdict.VALID:
-        _enact(run, header, candidate)
+        _enact(run, inclusion, candidate)
     else:
         _reject(run, header, candidate)
+        _note_attesters(run, inclusion, 0)
 
 
 def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: ChainView) -> str | None:
@@ -38,6 +41,9 @@ def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: Ch
         return "its attestations are of another epoch"
     if candidate in chain.rejected:
         return "it was rejected before"
+    judged = find_verdict(run.ledger, candidate)
+    if judged is not None and judged.verdict != inclusion.verdict:
+        return "it was judged otherwise before"
     recent = run.registry.recent_block(header.relay_parent_height, header.relay_parent)
     refusal = header_refusal(header, chain, chain.tip, None if recent is None else recent.time_ms)
     if refusal is None:
@@ -76,13 +82,19 @@ def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Has
     return None
 
 
-def _enact(run: Run, header: CandidateHeader, candidate: Hash) -> None:
-    registry = run.registry
+def _note_attesters(run: Run, inclusion: CandidateInclusion, paid: int) -> None:
+    """Under `replicated` every validator is to attest."""
+    asked = map(ValidatorIndex, range(len(run.context.validators)))
+    note_attestations(run, asked, [index for index, _ in inclusion.signed()], paid)
+
+
+def _enact(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:
+    registry, header = run.registry, inclusion.header
     end = ChainEndpoint(chain=header.chain)
     fee = candidate_fee(run.parameters, header)
     record = registry.existing_chain(header.chain)
     registry.put_chain(replace(record, balance=record.balance - fee))
-    run.ledger.fees += fee
+    _note_attesters(run, inclusion, charge_candidate(run, fee, record.terms.fee_share_ppb))
     for cursor in header.inbox:
         registry.lanes.consume(cursor.source, end, cursor.next)
     registry.put_head(
@@ -100,6 +112,7 @@ def _enact(run: Run, header: CandidateHeader, candidate: Hash) -> None:
     registry.lanes.send(end, header.outgoing, header.chain)
     run.messages += len(header.outgoing)
     run.enacted.append(candidate)
+    note_verdict(run, header, candidate, Verdict.VALID)
     _leave_receipt(run, header, candidate, Verdict.VALID, fee)
 
 
@@ -108,6 +121,7 @@ def _reject(run: Run, header: CandidateHeader, candidate: Hash) -> None:
     head = run.registry.head(header.chain)
     run.registry.put_head(header.chain, replace(head, rejected=(*head.rejected, candidate)[-MAX_REJECTED:]))
     run.rejected.append(candidate)
+    note_verdict(run, header, candidate, Verdict.INVALID)
     _leave_receipt(run, header, candidate, Verdict.INVALID, Amount(0))
 
 

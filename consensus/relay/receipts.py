@@ -48,6 +48,9 @@ class Code(enum.IntEnum):
     NO_SUCH_POSITION = 22  # in that pool
     NOT_ACTIVE = 23  # a validator that is named is jailed or tombstoned
     OVER_COMMISSION = 24  # more than its maximum, or than it may change in one epoch
+    PROVES_NOTHING = 30  # evidence that is false: the bond is lost
+    WITHOUT_EFFECT = 31  # evidence that comes too late, too early, or after other
+    NO_SUCH_CASE = 32  # that can still be vetoed
     GUEST_FAILED = 101
     GUEST_TRAPPED = 102
     GUEST_OUT_OF_FUEL = 103

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from consensus.agreement.evidence import Evidence
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.guest import GuestExecutor
 from consensus.primitives.ids import (
@@ -16,8 +15,8 @@ from consensus.primitives.ids import (
     ValidatorIndex,
     View,
 )
-from consensus.relay.convictions import OffenceRecord
 from consensus.relay.ledger import Ledger
+from consensus.relay.offences.records import Convicted
 from consensus.relay.parameters import Parameters
 from consensus.relay.receipts import Receipt
 from consensus.relay.registry import Registry
@@ -54,8 +53,7 @@ class Run:
     void: dict[Hash, str] = field(default_factory=dict)
     enacted: list[Hash] = field(default_factory=list)
     rejected: list[Hash] = field(default_factory=list)
-    offences: list[OffenceRecord] = field(default_factory=list)
-    convicting: list[Evidence] = field(default_factory=list)
+    offences: list[Convicted] = field(default_factory=list)
     transactions: int = 0
     enclave_calls: int = 0
     messages: int = 0

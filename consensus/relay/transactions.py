@@ -14,7 +14,15 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.errors import DecodeError, InvalidTransaction
 from consensus.primitives.guest import MAX_MESSAGE_BYTES, InstanceEndpoint
 from consensus.primitives.ids import Amount, ChainId, Fuel, Hash, ModuleId, Nonce, PublicKey, Signature
+from consensus.relay.offences.transactions import (
+    REPORT_WEIGHT,
+    OffenceAction,
+    ReportContradiction,
+    ReportStatement,
+    SubmitEvidence,
+)
 from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry
+from consensus.relay.rewards.transactions import ClaimCommission, RewardAction
 from consensus.relay.stake.transactions import Bond, RotateKey, StakingAction, Withdraw
 
 DOMAIN: Final = b"PHALANX/transaction/1\x00"
@@ -92,7 +100,17 @@ class OptIn:
     module: ModuleId
 
 
-Action = Transfer | RegisterChain | TopUpChain | DeployEnclave | CallEnclave | OptIn | StakingAction
+Action = (
+    Transfer
+    | RegisterChain
+    | TopUpChain
+    | DeployEnclave
+    | CallEnclave
+    | OptIn
+    | StakingAction
+    | OffenceAction
+    | RewardAction
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,12 +188,14 @@ def weight_of(action: Action) -> int:
             return ADMISSION_WEIGHT + len(action.code) // 100
         case RegisterChain():
             return ADMISSION_WEIGHT + len(action.code) // 100 + TRANSFER_WEIGHT * len(action.entries)
-        case Transfer() | TopUpChain() | OptIn():
+        case Transfer() | TopUpChain() | OptIn() | ClaimCommission():
             return TRANSFER_WEIGHT
         case Bond():
             return STAKING_WEIGHT + 2 * SIGNATURE_WEIGHT
         case RotateKey():
             return STAKING_WEIGHT + SIGNATURE_WEIGHT
+        case SubmitEvidence() | ReportStatement() | ReportContradiction():
+            return REPORT_WEIGHT + 2 * SIGNATURE_WEIGHT
         case Withdraw():
             return WITHDRAWAL_WEIGHT
         case _:  # mypy: a StakingAction

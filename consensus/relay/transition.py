@@ -1,7 +1,7 @@
 """The relay chain's state transition, in one direction (DESIGN.md section 3):
 
-    votes → evidence → deliver lane messages to instances → candidates → transactions → the epoch's turn
-    → the last-block leaf
+    votes → evidence → offences' own time → deliver lane messages to instances → candidates → transactions
+    → fees → rewards of an epoch that ends → the epoch's turn → the last-block leaf
 
 Evidence comes first, so that whom it convicts can not act before it in the same block. Candidates in flight
 over a boundary are attested anew: an inclusion's signatures are of the epoch of the block that carries it.
@@ -16,7 +16,6 @@ It raises LocalFault only, when this machine's executor or store fails.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consensus.agreement.evidence import Evidence
 from consensus.light.leaves import (
     LAST_BLOCK_KEY,
     LastBlock,
@@ -27,20 +26,22 @@ from consensus.primitives.tree import NodeStore
 from consensus.relay.actions import apply_transaction
 from consensus.relay.blocks import CheckedPayload
 from consensus.relay.calls import deliver_messages
-from consensus.relay.convictions import OffenceRecord
 from consensus.relay.elections.turning import turn_epoch
-from consensus.relay.epochs import epoch_members, epoch_of
+from consensus.relay.epochs import epoch_members, epoch_of, is_boundary
 from consensus.relay.inclusions import apply_inclusion
 from consensus.relay.ledger import (
     Ledger,
     RecentBlock,
     recent_key,
 )
+from consensus.relay.offences.judging import apply_evidence
+from consensus.relay.offences.records import Convicted
+from consensus.relay.offences.ticking import tick as tick_offences
 from consensus.relay.receipts import Receipt, receipts_tree
 from consensus.relay.registry import Registry
+from consensus.relay.rewards.distributing import end_epoch
 from consensus.relay.rewards.participation import note_participation
 from consensus.relay.run import BlockContext, Run
-from consensus.relay.slashing import apply_evidence
 from consensus.relay.stake.stakes import Stakes
 from consensus.relay.transactions import Transfer
 
@@ -79,8 +80,9 @@ class BlockResult:
     ]  # hash of votes, evidence, candidate or transaction → why it had no effect; in order
     enacted: tuple[Hash, ...]  # candidates
     rejected: tuple[Hash, ...]
-    offences: tuple[OffenceRecord, ...]  # convictions by this block's evidence
-    convicting: tuple[Evidence, ...]  # the pieces that did it, in the same order; the others are void
+    offences: tuple[
+        Convicted, ...
+    ]  # in order; each with the piece of evidence in the block that did it, if any
     calls_waiting: int  # lanes whose messages the next block delivers to instances
     counters: Counters
 
@@ -108,6 +110,7 @@ def apply_block(
     note_participation(run, payload.votes)
     for evidence in payload.evidence:
         apply_evidence(run, evidence)
+    tick_offences(run)
     deliver_messages(run)
     for inclusion in payload.candidates:
         apply_inclusion(run, inclusion)
@@ -116,6 +119,8 @@ def apply_block(
         apply_transaction(run, transaction, index)
     if ledger.fees:
         ledger.settle_fees(_proposer_account(run))
+    if is_boundary(context.height, run.parameters.epoch_blocks):
+        end_epoch(run)
     turn_epoch(run)
     run.stakes.settle()
     receipts_root = _write_last_block(run)
@@ -185,7 +190,6 @@ def _result(run: Run, post_root: Hash, receipts_root: Hash, calls_waiting: int) 
         enacted=tuple(run.enacted),
         rejected=tuple(run.rejected),
         offences=tuple(run.offences),
-        convicting=tuple(run.convicting),
         calls_waiting=calls_waiting,
         counters=Counters(
             transactions=run.transactions,

@@ -111,8 +111,3 @@ TABLE: Final[Mapping[OffenceKind, Row]] = MappingProxyType(
         OffenceKind.DOWNTIME: Row(Grounds.RECORD, Price.DOWNTIME, Standing.JAILED, False, 1),
     }
 )
-
-
-def gravity(kind: int) -> int:
-    """Of an offence that the state names."""
-    return TABLE[OffenceKind(kind)].gravity

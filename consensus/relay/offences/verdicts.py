@@ -1,0 +1,116 @@
+"""One judge: the verdict on a candidate, and who signed the contrary (DESIGN.md section 6).
+
+Under `replicated` every validator re-executes every candidate, so that every candidate is judged without
+anybody having to ask, and a validator's "invalid" *is* the bonded negative statement that opens a dispute:
+
+    verdict valid      more than 2/3 of all stake signed so: enacted (`inclusions`)
+    verdict invalid    more than 2/3 of all stake signed so: rejected, for good while the verdict is kept
+    no verdict         neither by the deadline, `relay_parent_window` blocks after its relay parent: no block
+                       can enact it any more (`lifecycle.header_refusal`), nobody is slashed
+
+Once there is a verdict, whoever signed the contrary can be convicted by that signature: "valid" of what was
+judged invalid, "invalid" of what was judged valid. A signature alone, without a verdict, convicts nobody,
+nor does anything that a consumer chain says. Two contrary statements of one validator in one epoch need no
+verdict.
+
+Verdicts are kept for `verdict_epochs`, less than the evidence window: a statement that was shown to nobody
+while its candidate was in question has decided nothing, and every block of every chain would leave a leaf
+for weeks. A later policy has its own rule for who must judge, and then hands the verdict to `note_verdict`.
+"""
+
+from typing import Final
+
+from consensus.agreement.statements import Verdict
+from consensus.candidates.receipts import Attestation, CandidateHeader
+from consensus.primitives.ids import Hash
+from consensus.relay.ledger import Ledger
+from consensus.relay.offences.convicting import stands_against
+from consensus.relay.offences.judging import Bench, Guilty, Void, find_member, find_record, is_signed
+from consensus.relay.offences.records import VerdictRecord, decode_verdict, verdict_key
+from consensus.relay.offences.table import OffenceKind
+from consensus.relay.ring import Ring
+from consensus.relay.run import Run
+
+LAPSES_PER_INCLUSION: Final = 2  # verdicts that a block forgets, for each candidate that it may include
+_CONTRARY: Final = {
+    Verdict.INVALID: (Verdict.VALID, OffenceKind.ATTESTED_INVALID),
+    Verdict.VALID: (Verdict.INVALID, OffenceKind.FALSE_ACCUSATION),
+}
+
+
+def note_verdict(run: Run, header: CandidateHeader, candidate: Hash, verdict: Verdict) -> None:
+    """The block that runs carries the verdict on a candidate."""
+    record = VerdictRecord(
+        chain=header.chain, verdict=int(verdict), epoch=run.context.epoch, height=run.context.height
+    )
+    run.ledger.put(verdict_key(candidate), record)
+    _kept(run.ledger).push(candidate + run.context.epoch.to_bytes(8, "big"))
+
+
+def find_verdict(ledger: Ledger, candidate: Hash) -> VerdictRecord | None:
+    """What was judged of a candidate, while that is kept."""
+    return ledger.record(VerdictRecord, verdict_key(candidate))
+
+
+def forget_verdicts(run: Run) -> None:
+    """Verdicts that are too old to convict by."""
+    kept = _kept(run.ledger)
+    for _ in range(LAPSES_PER_INCLUSION * run.parameters.max_candidates):
+        entry = kept.first()
+        if entry is None:
+            return
+        epoch = int.from_bytes(entry[32:], "big")
+        if run.context.epoch <= epoch + run.parameters.verdict_epochs:
+            return
+        kept.pop()
+        run.ledger.write(verdict_key(Hash(entry[:32])), None)
+
+
+def judge_statement(bench: Bench, statement: Attestation) -> Guilty | Void:
+    """Whom a signed statement convicts that is contrary to its candidate's verdict."""
+    member = find_member(bench, statement.epoch, statement.validator)
+    if isinstance(member, Void):
+        return member
+    if not is_signed(bench, statement, member):
+        return Void("its signer did not sign it", false=True)
+    raw = bench.state.read(verdict_key(statement.candidate))
+    if raw is None:
+        return Void("its candidate has no verdict, or one too old to convict by")
+    contrary, kind = _CONTRARY[Verdict(decode_verdict(raw).verdict)]
+    if statement.verdict != contrary:
+        return Void("it says what the verdict says", false=True)
+    return _unless_convicted(bench, Guilty(member.account, statement.epoch, kind))
+
+
+def judge_contradiction(bench: Bench, valid: Attestation, invalid: Attestation) -> Guilty | Void:
+    """Whom two contrary statements on one candidate convict."""
+    same = (valid.epoch, valid.validator, valid.candidate) == (
+        invalid.epoch,
+        invalid.validator,
+        invalid.candidate,
+    )
+    if not same or (valid.verdict, invalid.verdict) != (Verdict.VALID, Verdict.INVALID):
+        return Void(
+            "they are no two contrary statements of one validator and epoch on one candidate", false=True
+        )
+    member = find_member(bench, valid.epoch, valid.validator)
+    if isinstance(member, Void):
+        return member
+    if not (is_signed(bench, valid, member) and is_signed(bench, invalid, member)):
+        return Void("its signer did not sign both", false=True)
+    return _unless_convicted(bench, Guilty(member.account, valid.epoch, OffenceKind.CONTRADICTORY_STATEMENTS))
+
+
+def _unless_convicted(bench: Bench, found: Guilty) -> Guilty | Void:
+    if stands_against(find_record(bench.state, found.account, found.epoch), found.offence):
+        return Void("its signer is convicted for that epoch, of something no less grave")
+    return found
+
+
+def kept_verdicts(ledger: Ledger) -> int:
+    """How many verdicts the state keeps."""
+    return len(_kept(ledger))
+
+
+def _kept(ledger: Ledger) -> Ring:
+    return Ring(ledger, b"verdicts")

@@ -1,0 +1,238 @@
+"""Cases: stake that was cut for something that governance may still undo (DESIGN.md section 8).
+
+Only convictions by a verdict or a record open one (`table.Row.vetoable`). The stake is in Pot.SLASHED from
+the conviction on, and no meter reaches it before `veto_ms` has passed. A veto gives every pool back what was
+taken from it for the case, to the unit; what the same validator owes for the same epoch on signatures stays
+taken. A seat that was lost meanwhile is not given back: who was tombstoned by nothing else may unjail at
+once.
+
+Which pools a case took from is a leaf for each edge of the exposure. They are removed or given back a bounded
+number at a time, in later blocks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from consensus.primitives.ids import Epoch, Hash, Milliseconds, PublicKey
+from consensus.relay.ledger import Ledger
+from consensus.relay.offences.burning import queue_burn
+from consensus.relay.offences.records import (
+    CASES_KEY,
+    CaseCounter,
+    CaseRecord,
+    CaseState,
+    Conviction,
+    CutEntry,
+    CutsRecord,
+    OffenceRecord,
+    case_cut_key,
+    case_key,
+    offence_key,
+)
+from consensus.relay.offences.standing import count_tombstones
+from consensus.relay.receipts import Code
+from consensus.relay.ring import Ring
+from consensus.relay.run import Run
+from consensus.relay.stake.holdings import Cut
+
+MAX_LAPSES: Final = 8  # cases whose window ends in one block
+MAX_SWEPT: Final = 128  # edges whose leaves one block looks at
+
+
+# --- taking
+
+
+def open_case(run: Run, record: OffenceRecord, reporter: PublicKey | None) -> CaseRecord:
+    """A fresh case for what is about to be cut."""
+    number = case_count(run.ledger) + 1
+    run.ledger.put(CASES_KEY, CaseCounter(opened=number))
+    until_ms = Milliseconds(run.context.time_ms + run.parameters.veto_ms)
+    _windows(run).push(number.to_bytes(8, "big") + until_ms.to_bytes(8, "big"))
+    return CaseRecord(
+        number=number,
+        account=record.account,
+        epoch=record.epoch,
+        until_ms=until_ms,
+        amount=0,
+        edges=0,
+        swept=0,
+        state=int(CaseState.OPEN),
+        reporter=reporter,
+    )
+
+
+def keep_cuts(run: Run, case: CaseRecord, edge: int, cuts: Sequence[Cut]) -> CaseRecord:
+    """Remember what was taken of an edge; the case with it."""
+    key = case_cut_key(case.number, edge)
+    held = run.ledger.record(CutsRecord, key)
+    amounts = {(each.pool, each.generation): each.amount for each in (() if held is None else held.cuts)}
+    for each in cuts:
+        place = (each.pool, each.generation)
+        amounts[place] = amounts.get(place, 0) + each.amount
+    _write_cuts(run, key, amounts)
+    total = sum(each.amount for each in cuts)
+    return replace(case, amount=case.amount + total, edges=max(case.edges, edge + 1))
+
+
+def make_firm(run: Run, case: CaseRecord, edge: int, amount: int) -> tuple[CaseRecord, int]:
+    """At most `amount` units of an edge are owed on signatures now: no veto gives them back. The case without
+    them, and how many."""
+    key = case_cut_key(case.number, edge)
+    held = run.ledger.record(CutsRecord, key)
+    amounts, left = {}, amount
+    for each in () if held is None else held.cuts:
+        gone = min(left, each.amount)
+        left -= gone
+        amounts[each.pool, each.generation] = each.amount - gone
+    _write_cuts(run, key, amounts)
+    return replace(case, amount=case.amount - (amount - left)), amount - left
+
+
+def _write_cuts(run: Run, key: Hash, amounts: dict[tuple[Hash, int], int]) -> None:
+    cuts = tuple(
+        CutEntry(pool=pool, generation=generation, amount=amount)
+        for (pool, generation), amount in sorted(amounts.items())
+        if amount
+    )
+    if cuts:
+        run.ledger.put(key, CutsRecord(cuts=cuts))
+    else:
+        run.ledger.write(key, None)
+
+
+# --- deciding
+
+
+def veto(run: Run, number: int) -> Code:
+    """Undo the convictions that a case is for. NO_SUCH_CASE if it was never there, or its window is over."""
+    case = find_case(run.ledger, number)
+    if case is None or case.state != CaseState.OPEN or run.context.time_ms >= case.until_ms:
+        return Code.NO_SUCH_CASE
+    before = run.ledger.existing(OffenceRecord, offence_key(case.account, case.epoch))
+    after = replace(
+        before,
+        pending=None,
+        allocations=tuple(each for each in before.allocations if each.firm),
+        case=0,
+        taken=before.taken - case.amount,
+    )
+    _store(run, after)
+    count_tombstones(run, before, after)
+    _close(run, case, CaseState.VETOED)
+    return Code.OK
+
+
+def lapse_due(run: Run) -> None:
+    """Cases whose window is over: their stake goes to the meter."""
+    windows = _windows(run)
+    for _ in range(MAX_LAPSES):
+        entry = windows.first()
+        if entry is None or int.from_bytes(entry[8:], "big") > run.context.time_ms:
+            return
+        windows.pop()
+        case = find_case(run.ledger, int.from_bytes(entry[:8], "big"))
+        if case is not None and case.state == CaseState.OPEN:
+            _lapse(run, case)
+
+
+def _lapse(run: Run, case: CaseRecord) -> None:
+    record = run.ledger.existing(OffenceRecord, offence_key(case.account, case.epoch))
+    after = replace(
+        record,
+        firm=_graver(record.firm, record.pending),
+        pending=None,
+        allocations=tuple(replace(each, firm=True) for each in record.allocations),
+        case=0,
+    )
+    _store(run, after)
+    queue_burn(run, case.account, case.epoch, case.reporter, case.amount)
+    _close(run, case, CaseState.LAPSED)
+
+
+def _graver(firm: Conviction | None, pending: Conviction | None) -> Conviction | None:
+    """The two as one: the offence of the graver, the fraction of the dearer."""
+    if firm is None or pending is None:
+        return firm or pending
+    graver = max(firm, pending, key=lambda each: each.gravity)
+    return replace(graver, fraction_ppb=max(firm.fraction_ppb, pending.fraction_ppb))
+
+
+def _store(run: Run, record: OffenceRecord) -> None:
+    stands = record.firm is not None or record.pending is not None or record.allocations
+    key = offence_key(record.account, record.epoch)
+    if stands:
+        run.ledger.put(key, record)
+    else:
+        run.ledger.write(key, None)
+
+
+def _close(run: Run, case: CaseRecord, state: CaseState) -> None:
+    run.ledger.put(case_key(case.number), replace(case, state=int(state)))
+    _sweeps(run).push(case.number.to_bytes(8, "big"))
+
+
+# --- sweeping
+
+
+def sweep(run: Run) -> None:
+    """Remove or give back what closed cases remember, MAX_SWEPT edges a block."""
+    sweeps, left = _sweeps(run), MAX_SWEPT
+    while left and (entry := sweeps.first()) is not None:
+        case = run.ledger.existing(CaseRecord, case_key(int.from_bytes(entry, "big")))
+        upto = min(case.edges, case.swept + left)
+        for edge in range(case.swept, upto):
+            _sweep_edge(run, case, edge)
+        left -= upto - case.swept
+        if upto < case.edges:
+            run.ledger.put(case_key(case.number), replace(case, swept=upto))
+            return
+        run.ledger.write(case_key(case.number), None)
+        sweeps.pop()
+
+
+def _sweep_edge(run: Run, case: CaseRecord, edge: int) -> None:
+    key = case_cut_key(case.number, edge)
+    held = run.ledger.record(CutsRecord, key)
+    if held is None:
+        return
+    if case.state == CaseState.VETOED:
+        run.stakes.give_back(
+            Cut(pool=each.pool, generation=each.generation, amount=each.amount) for each in held.cuts
+        )
+    run.ledger.write(key, None)
+
+
+# --- questions
+
+
+def find_case(ledger: Ledger, number: int) -> CaseRecord | None:
+    """A case that is not swept away yet."""
+    return ledger.record(CaseRecord, case_key(number))
+
+
+def case_count(ledger: Ledger) -> int:
+    """How many cases there ever were."""
+    counter = ledger.record(CaseCounter, CASES_KEY)
+    return 0 if counter is None else counter.opened
+
+
+def open_cases(ledger: Ledger, limit: int) -> tuple[CaseRecord, ...]:
+    """The oldest cases that may still be vetoed, of the first `limit` that had a window."""
+    found = (
+        find_case(ledger, int.from_bytes(entry[:8], "big")) for entry in Ring(ledger, b"cases").entries(limit)
+    )
+    return tuple(each for each in found if each is not None and each.state == CaseState.OPEN)
+
+
+def record_of(ledger: Ledger, account: PublicKey, epoch: Epoch) -> OffenceRecord | None:
+    """All that stands against a validator for an epoch."""
+    return ledger.record(OffenceRecord, offence_key(account, epoch))
+
+
+def _windows(run: Run) -> Ring:
+    return Ring(run.ledger, b"cases")
+
+
+def _sweeps(run: Run) -> Ring:
+    return Ring(run.ledger, b"sweeps")
