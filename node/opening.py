@@ -198,7 +198,10 @@ def mempool_limits(config: NodeConfig) -> MempoolLimits:
 
 
 def check_retention(config: NodeConfig, genesis: Genesis) -> None:
-    """Raises UserError if blocks would go while evidence about their epoch still counts."""
+    """Raises UserError if fewer blocks are asked for than evidence is sure to need.
+
+    It counts for `unbonding_ms` too, in which any number of blocks may come: no store lets these go.
+    """
     parameters, kept = genesis.parameters, config.retention.blocks
     least = parameters.evidence_epochs * parameters.epoch_blocks
     if 0 < kept < least:

@@ -222,6 +222,16 @@ def test_old_blocks_leave_with_everything_that_names_them(tmp_path) -> None:
     store.close()
 
 
+def test_no_block_leaves_while_evidence_about_its_epoch_counts(tmp_path) -> None:
+    chain = StoreChain()
+    store = Store(tmp_path, retention=2, retention_blocks=2, sync=False)
+    store.initialise(GENESIS, chain.root, chain.nodes)
+    for oldest_epoch, oldest_block in ((1, 1), (1, 1), (2, 4)):
+        store.persist_blocking([chain.next(), chain.next()], oldest_epoch=oldest_epoch)
+        assert store.oldest_block() == oldest_block
+    store.close()
+
+
 def test_the_place_of_a_transaction_leaves_with_its_block_unless_it_counts_elsewhere(tmp_path) -> None:
     chain = StoreChain()
     store = Store(tmp_path, retention=1, retention_blocks=2, sync=False)
