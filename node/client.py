@@ -91,7 +91,7 @@ class RpcClient:
         request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}
         answer = await self._post(request, wait_s)
         if not isinstance(answer, dict) or answer.get("id") not in (number, None):
-            raise RpcUnreachable(f"{self.url} does not speak Phalanx JSON-RPC; check the address")
+            raise self._stranger()
         return self._result(answer)
 
     async def batch(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
@@ -104,7 +104,9 @@ class RpcClient:
         answers = await self._post(requests, 0.0)
         if isinstance(answers, dict):
             self._result(answers)  # an error of the whole batch
-        by_number = {each.get("id"): each for each in answers if isinstance(each, dict)}
+        if not isinstance(answers, list):
+            raise self._stranger()
+        by_number = {each["id"]: each for each in answers if isinstance(each, dict) and _has_number(each)}
         results: list[Any] = []
         for number in numbers:
             try:
@@ -116,10 +118,15 @@ class RpcClient:
     def _result(self, answer: dict[str, Any]) -> Any:
         error = answer.get("error")
         if isinstance(error, dict):
-            raise RpcError(int(error.get("code", 0)), str(error.get("message", "the node gave no reason")))
+            code = error.get("code")
+            known = code if isinstance(code, int) else 0
+            raise RpcError(known, str(error.get("message", "the node gave no reason")))
         if "result" not in answer:
-            raise RpcUnreachable(f"{self.url} does not speak Phalanx JSON-RPC; check the address")
+            raise self._stranger()
         return answer["result"]
+
+    def _stranger(self) -> RpcUnreachable:
+        return RpcUnreachable(f"{self.url} does not speak Phalanx JSON-RPC; check the address")
 
     async def _post(self, body: Any, wait_s: float) -> Any:
         content = json.dumps(body, separators=(",", ":")).encode()
@@ -145,7 +152,7 @@ class RpcClient:
                 await trio.sleep(RETRY_INTERVAL_S)
         try:
             return response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RpcUnreachable(
                 f"{self.url} answered with HTTP status {response.status_code} and no JSON; check the address"
             ) from None
@@ -153,9 +160,12 @@ class RpcClient:
     async def _ask(self, kind: type[T], method: str, **params: Any) -> T:
         return self._read(kind, await self.call(method, params))
 
-    async def _ask_list(self, kind: type[T], method: str, **params: Any) -> list[T]:
+    async def _ask_list(
+        self, kind: type[T], method: str, *, count: int | None = None, **params: Any
+    ) -> list[T]:
+        """`count`: how many answers there must be, where each question has one."""
         raw = await self.call(method, params)
-        if not isinstance(raw, list):
+        if not isinstance(raw, list) or count not in (None, len(raw)):
             raise RpcUnreachable(f"{self.url} answered {method} in an unknown form; do the versions differ?")
         return [self._read(kind, each) for each in raw]
 
@@ -175,7 +185,8 @@ class RpcClient:
 
     async def submit(self, transactions: Sequence[bytes]) -> list[SubmitResult]:
         """Offer relay transactions to the mempool; one result each, in order."""
-        return await self._ask_list(SubmitResult, "submit", transactions=[raw.hex() for raw in transactions])
+        raw = [each.hex() for each in transactions]
+        return await self._ask_list(SubmitResult, "submit", count=len(raw), transactions=raw)
 
     async def receipt(
         self, tx_hash: Hash, *, wait: Stage | None = None, timeout_s: float = 0.0
@@ -190,12 +201,12 @@ class RpcClient:
 
     async def receipts(self, hashes: Sequence[Hash]) -> list[TransactionReport]:
         """Reports of many transactions, at once."""
-        return await self._ask_list(TransactionReport, "receipts", hashes=[each.hex() for each in hashes])
+        raw = [each.hex() for each in hashes]
+        return await self._ask_list(TransactionReport, "receipts", count=len(raw), hashes=raw)
 
     async def receipt_proof(self, tx_hash: Hash) -> bytes:
         """The self-contained proof of a receipt."""
-        raw = await self.call("receipt_proof", {"hash": tx_hash.hex()})
-        return bytes.fromhex(raw["proof"])
+        return self._bytes(await self.call("receipt_proof", {"hash": tx_hash.hex()}), "proof")
 
     async def account(self, account: PublicKey) -> AccountReport:
         """Balance and next nonce in final state."""
@@ -244,17 +255,22 @@ class RpcClient:
 
     async def dossier(self, height: Height, view: View) -> bytes:
         """The file of what makes a block final, for `phalanx evidence blame`."""
-        answer = await self.call("dossier", {"height": height, "view": view})
-        try:
-            return bytes.fromhex(answer["dossier"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RpcUnreachable(f"{self.url} answers what no node answers ({error}); ask another") from None
+        return self._bytes(await self.call("dossier", {"height": height, "view": view}), "dossier")
 
     def _decoded(self, kind: type[T], answer: Any, field: str) -> T:
         try:
-            return decode(kind, bytes.fromhex(answer[field]), limit=MAX_BUNDLE_BYTES)
-        except (DecodeError, KeyError, TypeError, ValueError) as error:
-            raise RpcUnreachable(f"{self.url} answers what no node answers ({error}); ask another") from None
+            return decode(kind, self._bytes(answer, field), limit=MAX_BUNDLE_BYTES)
+        except DecodeError as error:
+            raise self._nonsense(error) from None
+
+    def _bytes(self, answer: Any, field: str) -> bytes:
+        try:
+            return bytes.fromhex(answer[field])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._nonsense(error) from None
+
+    def _nonsense(self, error: Exception) -> RpcUnreachable:
+        return RpcUnreachable(f"{self.url} answers what no node answers ({error}); ask another")
 
     # --- consumer chains
 
@@ -269,12 +285,16 @@ class RpcClient:
     async def chain_submit(self, chain: ChainId, transactions: Sequence[bytes]) -> list[SubmitResult]:
         """Offer transactions to a consumer chain, at a node that collates it."""
         raw = [each.hex() for each in transactions]
-        return await self._ask_list(SubmitResult, "chain_submit", chain=chain, transactions=raw)
+        return await self._ask_list(
+            SubmitResult, "chain_submit", count=len(raw), chain=chain, transactions=raw
+        )
 
     async def chain_receipts(self, chain: ChainId, hashes: Sequence[Hash]) -> list[ChainTransactionReport]:
         """Stages of consumer-chain transactions, at a node that collates it."""
         raw = [each.hex() for each in hashes]
-        return await self._ask_list(ChainTransactionReport, "chain_receipts", chain=chain, hashes=raw)
+        return await self._ask_list(
+            ChainTransactionReport, "chain_receipts", count=len(raw), chain=chain, hashes=raw
+        )
 
     async def chain_state(self, chain: ChainId, key: bytes, *, prove: bool = False) -> StateReport:
         """A raw key of a consumer chain's state."""
@@ -313,7 +333,7 @@ class RpcClient:
                 request = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"topic": "finality"}}
                 await socket.send_message(json.dumps(request))
                 try:
-                    self._result(json.loads(await socket.get_message()))
+                    self._result(self._message(await socket.get_message()))
                 except trio_websocket.ConnectionClosed as closed:
                     raise self._ended(closed) from None
                 yield self._notifications(socket)
@@ -323,10 +343,19 @@ class RpcClient:
     async def _notifications(self, socket: trio_websocket.WebSocketConnection) -> AsyncIterator[BlockTrace]:
         while True:
             try:
-                message = json.loads(await socket.get_message())
+                message = self._message(await socket.get_message())
             except trio_websocket.ConnectionClosed as closed:
                 raise self._ended(closed) from None
-            yield self._read(BlockTrace, message["params"])
+            yield self._read(BlockTrace, message.get("params"))
+
+    def _message(self, text: str | bytes) -> dict[str, Any]:
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            raise self._stranger()
+        return message
 
     def _ended(self, closed: trio_websocket.ConnectionClosed) -> RpcUnreachable:
         reason = closed.reason.reason if closed.reason else "the connection broke"
@@ -341,6 +370,10 @@ def ask(url: str, question: Callable[[RpcClient], Awaitable[T]], *, patience_s: 
             return await question(client)
 
     return trio.run(run)
+
+
+def _has_number(answer: dict[str, Any]) -> bool:
+    return isinstance(answer.get("id"), int)
 
 
 def _base_url(url: str) -> str:

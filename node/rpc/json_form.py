@@ -17,6 +17,7 @@ from consensus.primitives.errors import DecodeError
 from node.api import Stage
 
 T = TypeVar("T")
+MAX_DIGITS: Final = 40  # of an amount, which has 128 bits
 _HEX: Final = (bytes, ids.Hash, ids.PublicKey, ids.Signature, ids.ModuleId)
 _DECIMAL: Final = (ids.Amount,)
 _TIMES: Final = tuple[tuple[Stage, float], ...]  # in JSON an object, stage → milliseconds
@@ -81,7 +82,7 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
         return lambda raw: _member(kind, raw)
     base = getattr(kind, "__supertype__", kind)
     if base is float:
-        return lambda raw: float(_expect((int, float), raw))
+        return _float_from_json
     return lambda raw: _expect(base, raw)
 
 
@@ -128,7 +129,7 @@ def _from_hex(raw: Any) -> bytes:
 
 def _from_decimal(raw: Any) -> int:
     text = _expect(str, raw)
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
         raise DecodeError("not a decimal amount")
     return int(text)
 
@@ -140,6 +141,13 @@ def _member(kind: type[enum.StrEnum], raw: Any) -> enum.StrEnum:
         raise DecodeError(f"{raw!r} is no {kind.__name__}") from None
 
 
+def _float_from_json(raw: Any) -> float:
+    try:
+        return float(_expect((int, float), raw))
+    except OverflowError:
+        raise DecodeError("a number out of all bounds") from None
+
+
 def _times_from_json(raw: Any) -> tuple[tuple[Stage, float], ...]:
     known = [stage for stage in Stage if str(stage) in _expect(dict, raw)]
-    return tuple((stage, float(_expect((int, float), raw[str(stage)]))) for stage in known)
+    return tuple((stage, _float_from_json(raw[str(stage)])) for stage in known)
