@@ -3,8 +3,9 @@
 Everything a block reads or changes goes through a `Ledger`; `commit` turns the changes into one batch update
 of the tree. Money is conserved: `issued = balances + chains' relay balances + deposits + bonded stake +
 unbonding stake + pots + burnt`, always.
-Fees leave the payer and are, at the end of the block, burnt by `burn_share_ppb` and else paid to the
-proposer's account: a proposer that fills its own blocks with its own fees still loses the burnt share.
+Fees leave the payer and are, at the end of the block, burnt by `burn_share_ppb`, paid to the proposer's
+account by `proposer_fee_ppb`, and else kept for all validators of the epoch (`rewards.distributing`): a
+proposer that fills its own blocks with its own fees loses the burnt part and most of the kept one.
 """
 
 import enum
@@ -238,10 +239,13 @@ class Ledger:
     # --- the end
 
     def settle_fees(self, proposer: PublicKey) -> None:
-        """Burn the burnt share of the block's fees and pay the rest to `proposer`."""
+        """Burn the burnt share of the block's fees, pay its own to `proposer`, keep the rest for the epoch;
+        the first two are rounded down."""
         burnt = self.fees * self.parameters.burn_share_ppb // BILLION
-        self.credit(proposer, self.fees - burnt)
+        paid = self.fees * self.parameters.proposer_fee_ppb // BILLION
         self.burn(burnt)
+        self.credit(proposer, paid)
+        self.pay_into(Pot.FEES, self.fees - burnt - paid)
         self.fees = 0
 
     def commit(self) -> Hash:

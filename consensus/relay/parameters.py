@@ -226,7 +226,10 @@ class ChainTerms:
     policy: U8 = int(Policy.REPLICATED)
     fuel_limit: Fuel = Fuel(500_000_000)  # of one candidate
     max_pov_bytes: U32 = 2 * 1024 * 1024
+    fee_share_ppb: U32 = 0  # of its candidates' fees, to those who attest them
 
     def __post_init__(self) -> None:
+        if self.fee_share_ppb > BILLION:
+            raise ValueError("fee_share_ppb is a fraction: at most 1000000000")
         if self.policy != Policy.REPLICATED:
             raise ValueError(f"assurance policy {self.policy} is unknown; 1 is `replicated`")
