@@ -18,7 +18,7 @@ from tests.proof.cluster import START_US, Cluster
 from tests.proof.memory import Explored, Memory
 from tests.proof.model_rules import compare
 from tests.proof.scope import Scope
-from tests.proof.suite import SuiteResult
+from tests.proof.suite import SuiteResult, run_all
 
 TIMERS: Final = TimerSettings(start_us=400_000, min_us=100_000)
 LIMIT_US: Final = 60_000_000
@@ -37,9 +37,9 @@ def run(quick: bool, jobs: int) -> SuiteResult:
     placements = range(QUICK_PLACEMENTS if quick else PLACEMENTS)
     literal = LITERAL[:2] if quick else LITERAL
     with ProcessPoolExecutor(jobs) as pool:
-        modes = list(pool.map(both_modes, schedules, chunksize=4))
-        rules = list(pool.map(compare, placements, chunksize=64))
-        explored = list(pool.map(explore, literal))
+        modes = run_all(pool, both_modes, schedules, "both modes", 4)
+        rules = run_all(pool, compare, placements, "engine and rules", 64)
+        explored = run_all(pool, explore, literal, "rules alone")
     violations = [text for text in (*modes, *rules) if text is not None]
     violations += [text for each in explored for text in each.violations]
     states, turns = sum(each.states for each in explored), sum(each.turns for each in explored)

@@ -34,7 +34,7 @@ from consensus.agreement.thresholds import Mode
 from tests.proof import controls
 from tests.proof.scope import Scope
 from tests.proof.search import Found, Search
-from tests.proof.suite import SuiteResult
+from tests.proof.suite import SuiteResult, run_all
 
 Facts = frozenset[tuple[object, ...]]
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -161,15 +161,15 @@ def behind_third() -> list[Task]:
 def run(quick: bool, jobs: int) -> SuiteResult:
     """All searches and the negative controls; quick: one view, and two with the Byzantine leading neither."""
     with ProcessPoolExecutor(jobs) as pool:
-        ones = list(pool.map(search, one_view()[:2] if quick else one_view()))
+        ones = run_all(pool, search, one_view()[:2] if quick else one_view(), "one view")
         twos_tasks = two_views(Mode.STRICT)[1:2] if quick else [*two_views(Mode.STRICT), *behind_third()]
-        twos = list(pool.map(search, twos_tasks))
-        offs = [] if quick else list(pool.map(search, two_views(Mode.OFF)[:2]))
+        twos = run_all(pool, search, twos_tasks, "two views")
+        offs = [] if quick else each(pool, search, two_views(Mode.OFF)[:2], "two views, OFF")
         thirds_tasks = [task for report in twos for task in third_views(report)]
-        thirds = list(pool.map(search, thirds_tasks[-2:] if quick else thirds_tasks))
-        survivors = [name for name, killed in pool.map(control, controls.ALL) if not killed]
+        thirds = run_all(pool, search, thirds_tasks[-2:] if quick else thirds_tasks, "a third view")
+        survivors = [name for name, killed in run_all(pool, control, controls.ALL, "controls") if not killed]
     reports = [*ones, *twos, *offs, *thirds]
-    violations = [f"{each.task.name}: {text}" for each in reports for text in each.found.violations]
+    violations = [f"{report.task.name}: {text}" for report in reports for text in report.found.violations]
     notes = [
         _sum("one view", ones),
         _sum("two views together, STRICT", twos),

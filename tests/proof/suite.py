@@ -4,8 +4,16 @@
 reduced form (all suites together within three minutes on two cores), which the table says of itself.
 """
 
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+PROGRESS_S: Final = 10.0  # between two lines on stderr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +43,20 @@ class Suite(Protocol):
 
     def run(self, quick: bool, jobs: int) -> SuiteResult:
         """Try everything, in at most `jobs` processes. Raises only when it could not be tried."""
+
+
+def run_all(pool: Executor, work: Callable[[T], R], tasks: Sequence[T], what: str, chunk: int = 1) -> list[R]:
+    """What `work` makes of every task, in their order; says on stderr how far it is."""
+    results: list[R] = []
+    said = began = time.monotonic()
+    for result in pool.map(work, tasks, chunksize=chunk):
+        results.append(result)
+        now = time.monotonic()
+        if now - said >= PROGRESS_S:
+            print(
+                f"  {what}: {len(results):,} of {len(tasks):,}, {now - began:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+            said = now
+    return results

@@ -20,7 +20,7 @@ from consensus.agreement.config import TimerSettings
 from consensus.agreement.messages import Message, NotFound
 from consensus.agreement.thresholds import Mode
 from tests.proof.cluster import START_US, Cluster, view_of
-from tests.proof.suite import SuiteResult
+from tests.proof.suite import SuiteResult, run_all
 
 HEALS_US: Final = 300_000
 LIMIT_US: Final = 30_000_000
@@ -135,7 +135,7 @@ def run(quick: bool, jobs: int) -> SuiteResult:
     with ProcessPoolExecutor(jobs) as pool:
         for mode in Mode:
             for places, schedules in ((FOUR, four), (SEVEN, seven)):
-                outcomes = list(pool.map(partial(play, places, mode), schedules, chunksize=16))
+                outcomes = run_all(pool, partial(play, places, mode), schedules, f"{mode.name}", 16)
                 cases += len(outcomes)
                 violations += [each.violation for each in outcomes if each.violation is not None]
                 convicted = sum(each.convicted for each in outcomes)
