@@ -13,7 +13,7 @@ from bench.workload import derived_key
 from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.ids import Amount, ChainId, Milliseconds, ModuleId, PublicKey
 from consensus.relay.genesis import Genesis, GenesisChain
-from consensus.relay.parameters import Entry, Parameters
+from consensus.relay.parameters import BILLION, Entry, Parameters
 from enclaves.guests import agora, assets
 from node.setup import NodeDescriptor, build_genesis
 
@@ -72,7 +72,11 @@ class Plan:
         return build_genesis(
             network=self.network,
             time_ms=time_ms,
-            parameters=Parameters(idle_interval_ms=self.idle_interval_ms, epoch_blocks=self.epoch_blocks),
+            parameters=Parameters(
+                idle_interval_ms=self.idle_interval_ms,
+                epoch_blocks=self.epoch_blocks,
+                exit_cap_ppb=BILLION,  # whoever leaves is gone with the epoch
+            ),
             validators=[(each, STAKE) for each in validators],
             accounts=accounts,
             enclaves=[assets.wasm()],
