@@ -111,6 +111,5 @@ def _take_away(txn: Any, databases: Databases, stale: bytes, height: int, snapsh
             txn.put(name, NODE.pack(count - less, born) + held[NODE.size :], db=database)
         else:
             txn.delete(name, db=database)
-    if waiting:
-        assert snapshot is not None
+    if waiting and snapshot is not None:
         txn.put(WAITING.pack(snapshot, height), b"".join(waiting), db=databases["waiting"])
