@@ -13,8 +13,9 @@ Invariants: tokens <= shares <= tokens * 2^32, and both are zero together. The l
 and by `grant`; the right one by `cut`, which takes all when less than that would be left. So a join always
 mints, and no rounding costs anybody a unit.
 
-Rewards are counted in 2^-64 units, without any loss (see `PoolRecord`): however often and in whatever order
-holders claim, each gets the floor of all that its shares earned. The scheme is that of "Scalable Reward
+Rewards are counted in 2^-64 units, and none is lost (see `PoolRecord`): however often and in whatever order
+holders claim, each gets the floor of what its shares were credited with; less than a unit of all that was
+paid in, for each holder, waits to be credited with the next payment. The scheme is that of "Scalable Reward
 Distribution on the Ethereum Blockchain" (Batog, Boca, Johnson, 2018), with the remainders carried.
 """
 
