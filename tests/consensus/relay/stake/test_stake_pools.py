@@ -218,15 +218,15 @@ def test_a_generation_that_is_cut_to_nothing_keeps_what_it_earned_and_has_no_par
     book.pay(40)
     book.cut(512)
     assert (book.pool.generation, book.pool.tokens, book.pool.shares) == (1, 0, 0)
-    book.join(2, 50)
+    book.join(2, 64)
     book.pay(7)
     book.check()
     for who in (0, 1, 2):
         book.touch(who)
     assert book.claimed == {0: 10, 1: 30, 2: 7}
-    assert [book.positions[who].shares for who in (0, 1, 2)] == [0, 0, 50]
+    assert [book.positions[who].shares for who in (0, 1, 2)] == [0, 0, 64]
     book.leave(2, Fraction(1))
-    assert book.left == 50
+    assert book.left == 64
     book.check()
 
 
