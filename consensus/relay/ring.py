@@ -71,6 +71,12 @@ class Ring:
         for position in range(record.first, min(record.next, record.first + limit)):
             yield self._entry(position)
 
+    def newest(self, limit: int) -> Iterator[bytes]:
+        """The newest `limit` entries, the newest first."""
+        record = self._record()
+        for position in reversed(range(max(record.first, record.next - limit), record.next)):
+            yield self._entry(position)
+
     def _record(self) -> RingRecord:
         raw = self._records.read(self._key)
         return RingRecord() if raw is None else decode(RingRecord, raw, limit=64)

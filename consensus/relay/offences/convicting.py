@@ -139,6 +139,8 @@ def _take_effect(
     reporter: PublicKey | None,
     evidence: Evidence | None,
 ) -> int:
+    if before.firm is None and before.pending is None and not before.allocations:
+        Ring(run.ledger, b"convictions").push(after.account + after.epoch.to_bytes(8, "big"))
     slashed = _collect(run, before, after, reporter)
     punish(run, before, after, TABLE[kind])
     run.offences.append(

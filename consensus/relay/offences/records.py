@@ -8,7 +8,7 @@
     burn          account, epoch, reporter → BurnRecord: what waits for the meter
     verdict       candidate → VerdictRecord
     submitter     account → SubmitterRecord
-    ring          "cases", "sweeps", "burns", "raises", "verdicts": queues of the above
+    ring          "cases", "sweeps", "burns", "raises", "verdicts": queues of the above; "convictions": all
 
 All that one validator did in one epoch is one record. What it owes is a function of the record alone, by
 edge of its exposure (`owed`): so nothing is ever taken twice, and a veto gives back just what is no longer

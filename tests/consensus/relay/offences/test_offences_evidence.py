@@ -14,6 +14,7 @@ from staking_world import (
     accounts,
     bond,
     code,
+    do,
     evidence,
     quick,
     rotation,
@@ -27,10 +28,17 @@ from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import InvalidBlock
 from consensus.primitives.ids import ZERO_HASH, Epoch
 from consensus.relay.blocks import MAX_BLOCK_EVIDENCE, Payload, check_payload, encode_payload
-from consensus.relay.convictions import OffenceRecord, offence_key
 from consensus.relay.genesis import issuance
+from consensus.relay.offences.judging import (
+    Bench,
+    Void,
+    choose_evidence,
+    evidence_hash,
+    judge_evidence,
+)
+from consensus.relay.offences.records import Conviction, OffenceRecord, offence_key
+from consensus.relay.offences.table import TABLE, OffenceKind
 from consensus.relay.receipts import Code
-from consensus.relay.slashing import DOUBLE_SIGNING, choose_evidence, evidence_hash, judge_evidence
 from consensus.relay.stake.records import Standing
 from consensus.relay.stake.transactions import BondMore, Unbond, Unjail, Withdraw
 
@@ -39,6 +47,17 @@ FINALIZE_AND_SKIP = ((Kind.FINALIZE, BLOCK_A), (Kind.SKIP, ZERO_HASH))
 
 def standing(network: Network, index: int) -> Standing:
     return Standing(network.view.validator(OPERATORS[index].public).standing)
+
+
+def bench(network: Network) -> Bench:
+    """Where the next block's leader judges."""
+    return Bench(
+        state=network.view,
+        chain_id_hash=network.hash,
+        epoch=network.epoch,
+        time_ms=network.context().time_ms,
+        verify=crypto.verify,
+    )
 
 
 def void_reason(network: Network, piece: Evidence) -> str:
@@ -53,11 +72,27 @@ def test_a_conviction_is_recorded_under_the_account_and_tombstones() -> None:
     network = quick()
     result = network.block(evidence=[evidence(network, 2)])
     account = OPERATORS[2].public
-    expected = OffenceRecord(account=account, epoch=Epoch(1), offence=int(Offence.DOUBLE_NOTARIZE), height=1)
-    assert result.offences == (expected,)
+    (convicted,) = result.offences
+    assert (convicted.account, convicted.epoch, convicted.height) == (account, 1, 1)
+    assert convicted.offence is OffenceKind.DOUBLE_NOTARIZE
     proof = network.view.prove(offence_key(account, Epoch(1)))
     assert proof.holds_under(network.root)
-    assert decode(OffenceRecord, proof.value, limit=1_000) == expected
+    record = decode(OffenceRecord, proof.value, limit=1_000)
+    assert record == OffenceRecord(
+        account=account,
+        epoch=Epoch(1),
+        firm=Conviction(
+            offence=int(OffenceKind.DOUBLE_NOTARIZE),
+            fraction_ppb=562_500_000,  # (3 / 4)^2: a quarter of all votes offended
+            height=1,
+            reporter=OPERATORS[1].public,  # the proposer of that block
+        ),
+        pending=None,
+        allocations=(),
+        case=0,
+        taken=convicted.slashed,
+    )
+    assert convicted.slashed == 56
     assert standing(network, 2) is Standing.TOMBSTONED
     assert account in accounts(network)  # the running set does not change
     to_epoch(network, 2)
@@ -81,10 +116,6 @@ def test_who_contradicts_itself_is_jailed_and_may_come_back_after_its_epochs(vot
     assert accounts(network)[-1] == OPERATORS[0].public  # behind those who stayed
 
 
-def test_the_offences_that_tombstone_are_those_with_two_blocks_signed() -> None:
-    assert {Offence(each) for each in (1, 2, 4, 6)} == DOUBLE_SIGNING
-
-
 def test_evidence_comes_before_the_offenders_own_transactions() -> None:
     network = quick()
     piece = evidence(network, 0)
@@ -96,9 +127,12 @@ def test_evidence_comes_before_the_offenders_own_transactions() -> None:
 def test_who_is_convicted_may_still_take_its_stake_through_the_window() -> None:
     network = quick()
     network.block(evidence=[evidence(network, 0)])
-    assert code(network, OPERATORS[0], Unbond(amount=100)) == Code.OK
-    while code(network, OPERATORS[0], Withdraw()) == Code.NOT_YET:
+    left = network.view.self_stake(OPERATORS[0].public)
+    assert left == 100 - 56
+    assert code(network, OPERATORS[0], Unbond(amount=left)) == Code.OK
+    while (receipt := do(network, OPERATORS[0], Withdraw())).code == Code.NOT_YET:
         assert network.epoch <= 4
+    assert receipt.output == left.to_bytes(16, "big")
     assert network.view.self_stake(OPERATORS[0].public) == 0
     assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis)
 
@@ -109,9 +143,28 @@ def test_once_for_each_validator_and_epoch_however_many_pairs_there_are() -> Non
     network.block(evidence=[first])
     jailed_until = network.view.validator(OPERATORS[1].public).jailed_until
     for view in (3, 4):
-        assert "convicted" in void_reason(network, evidence(network, 1, view=view))
+        again = evidence(network, 1, view=view, votes=FINALIZE_AND_SKIP)
+        assert "no less grave" in void_reason(network, again)
     to_epoch(network, 2)
     assert network.view.validator(OPERATORS[1].public).jailed_until == jailed_until
+    network.block(evidence=[evidence(network, 1)])
+    for votes in (DOUBLE, CONTRADICTION):
+        assert "no less grave" in void_reason(network, evidence(network, 1, view=4, votes=votes))
+
+
+def test_a_graver_offence_of_the_same_epoch_replaces_a_lesser_and_costs_the_difference() -> None:
+    """Reporting a mild fault of one's own shields no grave one (as decision 022 found it did)."""
+    terms = {"correlation_factor": 0, "slash_contradiction_ppb": 100_000_000, "slash_double_ppb": 500_000_000}
+    network, straight = quick(**terms), quick(**terms)
+    account = OPERATORS[1].public
+    (mild,) = network.block(evidence=[evidence(network, 1, votes=CONTRADICTION)]).offences
+    assert (mild.slashed, standing(network, 1)) == (10, Standing.JAILED)
+    (grave,) = network.block(evidence=[evidence(network, 1)]).offences
+    assert (grave.slashed, standing(network, 1)) == (40, Standing.TOMBSTONED)
+    (alone,) = straight.block(evidence=[evidence(straight, 1)]).offences
+    assert alone.slashed == mild.slashed + grave.slashed
+    assert network.view.self_stake(account) == straight.view.self_stake(account) == 50
+    assert not network.block(evidence=[evidence(network, 1, votes=CONTRADICTION)]).offences
 
 
 def test_another_epochs_offence_counts_again_and_lengthens_the_jail() -> None:
@@ -221,35 +274,23 @@ def test_a_leader_can_tell_beforehand_what_will_convict() -> None:
     network = quick()
 
     def judged(piece: Evidence) -> object:
-        return judge_evidence(
-            network.view,
-            piece,
-            chain_id_hash=network.hash,
-            epoch=network.epoch,
-            time_ms=network.context().time_ms,
-            verify=crypto.verify,
-        )
+        return judge_evidence(bench(network), piece)
 
     piece = evidence(network, 0)
     verdict = judged(piece)
     assert (verdict.account, verdict.offence) == (OPERATORS[0].public, Offence.DOUBLE_NOTARIZE)
     network.block(evidence=[piece])
-    assert judged(piece) == "its signer is convicted for that epoch"
+    again = judged(piece)
+    assert isinstance(again, Void)
+    assert "no less grave" in again.reason
+    assert not again.false
 
 
 def test_a_leader_chooses_what_convicts_in_its_parents_state_and_no_more_than_the_quota() -> None:
     network = quick()
 
     def chosen(limit: int) -> list[Evidence]:
-        return choose_evidence(
-            network.view,
-            [forged, *good],
-            limit,
-            chain_id_hash=network.hash,
-            epoch=network.epoch,
-            time_ms=network.view.time_ms,
-            verify=crypto.verify,
-        )
+        return choose_evidence(bench(network), [forged, *good], limit)
 
     good = [evidence(network, index) for index in range(4)]
     forged = replace(good[0], first=replace(good[0].first, sig=bytes(64)))
@@ -278,9 +319,9 @@ def test_a_forged_piece_keeps_no_good_one_out() -> None:
     forged = replace(good, second=replace(good.second, sig=bytes(64)))
     other = evidence(network, 2)
     result = network.block(evidence=[forged, other])
-    assert result.convicting == (other,)
+    assert [each.evidence for each in result.offences] == [other]
     assert set(result.void) == {evidence_hash(forged)}
-    assert network.block(evidence=[good]).convicting == (good,)
+    assert [each.evidence for each in network.block(evidence=[good]).offences] == [good]
 
 
 # --- the payload
@@ -324,7 +365,7 @@ PIECE = st.tuples(
 @given(st.lists(st.lists(PIECE, max_size=4), max_size=10))
 def test_whatever_evidence_a_block_holds_it_executes_and_convicts_each_epochs_offender_once(blocks) -> None:
     network = quick(max_evidence=MAX_BLOCK_EVIDENCE)
-    convicted = set()
+    convicted: dict[tuple[bytes, int], int] = {}
     for pieces in blocks:
         chosen = {}
         for epoch, signer, votes, forged in pieces:
@@ -340,8 +381,9 @@ def test_whatever_evidence_a_block_holds_it_executes_and_convicts_each_epochs_of
             chosen[piece.epoch, piece.signer] = piece
         result = network.block(evidence=list(chosen.values()))
         assert len(result.offences) + len(result.void) == len(chosen)
-        for each in result.offences:
-            assert (each.account, each.epoch) not in convicted
-            convicted.add((each.account, each.epoch))
+        for each in result.offences:  # again only for something graver
+            gravity = TABLE[each.offence].gravity
+            assert convicted.get((each.account, each.epoch), 0) < gravity
+            convicted[each.account, each.epoch] = gravity
         assert accounts(network)
     assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis)
