@@ -10,12 +10,9 @@ is durable before anybody hears of it, so a restart goes on where it was; what o
 sends it again (DESIGN.md section 10).
 """
 
-import math
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 import trio
@@ -39,9 +36,7 @@ from consensus.candidates.receipts import (
     PovRequest,
     decode_pov,
 )
-from consensus.light.leaves import (
-    guest_key,
-)
+from consensus.light.leaves import guest_key
 from consensus.primitives.errors import InvalidBlock, InvalidTransaction, LocalFault
 from consensus.primitives.guest import MAX_INPUT_BYTES
 from consensus.primitives.ids import ChainId, Fuel, Hash, Height
@@ -62,34 +57,11 @@ from node.chain_mempool import (
 from node.chain_replica import Beginning, ChainReplica, StoredCandidate
 from node.collation_work import RecordingWorkers, run_foreign, run_plan
 from node.final_chain import FinalNotice
+from node.flights import Flight, Flights, SendMessage
 
 MAX_BATCH: Final = 1_500  # transactions of one candidate
-REOFFER_S: Final = 2.0  # without enactment for so long, a candidate is offered again
 RETRY_S: Final = 1.0  # between attempts after a local fault
 SUBMIT_SLICE: Final = 512  # transactions admitted before others get their turn
-
-
-class SendMessage(Protocol):
-    """How messages reach one peer; `Router.send_candidate`."""
-
-    def __call__(self, peer: Peer, message: CandidateMessage, /) -> bool:
-        """False if the message could not be queued."""
-        ...
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A candidate that was offered and is neither enacted nor lost."""
-
-    header: CandidateHeader
-    pov: bytes
-    transactions: list[ChainTransaction]
-    progress: CandidateProgress
-    offered_s: float = -math.inf  # trio's clock
-
-    @property
-    def offer(self) -> CandidateOffer:
-        return CandidateOffer(header=self.header, pov=self.pov)
 
 
 class Collator:
@@ -118,7 +90,6 @@ class Collator:
         self.lost = 0
         self.adopted = 0  # enacted candidates that others built
         self._chain = chain
-        self._validators = validators
         self._workers = workers
         self._send = send
         self._view = view
@@ -129,7 +100,7 @@ class Collator:
         self._mempool = ChainMempool()
         self._progress = ChainProgress()
         self._pipeline = Pipeline(chain)
-        self._flights: deque[_Flight] = deque()
+        self._flights = Flights(send, validators)
         self._unproved: list[tuple[Height, CandidateProgress]] = []  # enacted; the height when that was seen
         self._adoption = Adoption()
         self._size = BatchSize(MAX_BATCH)
@@ -157,10 +128,8 @@ class Collator:
                 pass  # attestations and offers of others: the relay chain says what comes of them
 
     def peer_up(self, peer: Peer) -> None:
-        """A validator (re)connected: it may have missed what is in flight."""
-        if peer in self._validators():
-            for flight in self._flights:
-                self._send(peer, CandidateOffer(header=flight.header, pov=b""))
+        """A peer (re)connected."""
+        self._flights.peer_up(peer)
 
     def on_final(self, notice: FinalNotice) -> None:
         """A final block was executed; listener of `FinalChain`."""
@@ -228,7 +197,7 @@ class Collator:
         while True:
             self._wake = trio.Event()
             await self._step()
-            self._offer_overdue()
+            self._flights.offer_overdue()
             with trio.move_on_after(RETRY_S):
                 await self._wake.wait()
 
@@ -290,7 +259,7 @@ class Collator:
 
     async def _leave_own(self, height: Height) -> None:
         """Where others' candidates lead on from: own ones below were enacted, those above are lost."""
-        names = [each.progress.candidate for each in self._flights]
+        names = self._flights.names
         heads = [self._replica.base, *filter(None, map(self._replica.named, names))]
         ends = [
             index
@@ -328,7 +297,7 @@ class Collator:
         """Own candidates up to chain height `height` were enacted, by the relay state at `seen`."""
         await trio.to_thread.run_sync(self._replica.settle, height, limiter=self._limiter)
         for candidate in enacted:
-            flight = self._flights.popleft()
+            flight = self._flights.enacted()
             self._mempool.done(flight.transactions)
             flight.progress.stage = ChainStage.ENACTED
             self._unproved.append((seen, flight.progress))
@@ -344,7 +313,7 @@ class Collator:
         """Lost candidates' transactions wait again, in front and in their order."""
         await trio.to_thread.run_sync(self._replica.drop, limiter=self._limiter)
         for candidate in reversed(lost):
-            flight = self._flights.pop()
+            flight = self._flights.lost()
             self._mempool.give_back(flight.transactions)
             self._progress.accepted(flight.transactions)
             self.lost += 1
@@ -399,7 +368,7 @@ class Collator:
             fuel=done.header.fuel_used,
             pov_bytes=len(done.pov),
         )
-        self._offer(flight, flight.offer)
+        self._flights.offer(flight)
         return True
 
     def _failed(
@@ -427,35 +396,20 @@ class Collator:
         pov: bytes,
         transactions: list[ChainTransaction],
         codes: bytes | None,
-    ) -> _Flight:
+    ) -> Flight:
         self._pipeline.add(header)
         progress = CandidateProgress(header.hash, header.height, refused_among(transactions, codes))
         self._progress.collated(transactions, progress)
-        flight = _Flight(header, pov, transactions, progress)
-        self._flights.append(flight)
+        flight = Flight(header, pov, transactions, progress)
+        self._flights.add(flight)
         return flight
 
-    # --- offering
-
-    def _offer(self, flight: _Flight, offer: CandidateOffer) -> None:
-        flight.offered_s = trio.current_time()
-        for peer in self._validators():
-            self._send(peer, offer)
-
-    def _offer_overdue(self) -> None:
-        """Say again what is in flight for long; who lacks the PoV asks for it."""
-        now_s = trio.current_time()
-        for flight in self._flights:
-            if flight.offered_s + REOFFER_S <= now_s:
-                self._offer(flight, CandidateOffer(header=flight.header, pov=b""))
-
     def _serve(self, peer: Peer, candidate: Hash) -> None:
-        for flight in self._flights:
-            if flight.progress.candidate == candidate:
-                self._send(peer, flight.offer)
-                return
-        held = self._replica.candidate_named(candidate)
-        if held is not None:
+        flight = self._flights.find(candidate)
+        held = self._replica.candidate_named(candidate) if flight is None else None
+        if flight is not None:
+            self._send(peer, flight.offer)
+        elif held is not None:
             self._send(peer, CandidateOffer(header=held.header, pov=held.pov))
 
     # --- restart

@@ -97,7 +97,7 @@ def test_a_rejected_candidate_is_rolled_back_and_nothing_is_lost(network, pool, 
             assert world.head.height == 0
             # the collator's own candidate has another hash: it is lost once its relay parent is too old
             world.change = lambda sender, receiver, message: message
-            first = world.collator._flights[0].header
+            first = world.collator._flights.line[0].header
             view = network.view
             chain = replace(view.chain(1), rejected=(first.hash,))
             assert await world.collator._follow(view, chain)
@@ -170,7 +170,7 @@ def test_a_restart_goes_on_with_what_is_in_flight(network, pool, tmp_path) -> No
 
 
 def test_offers_that_were_lost_are_repeated(network, pool, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("node.collator.REOFFER_S", 0.05)
+    monkeypatch.setattr("node.flights.REOFFER_S", 0.05)
     monkeypatch.setattr("node.collator.RETRY_S", 0.02)
     world = World(network, pool, tmp_path)
 
@@ -213,7 +213,7 @@ def test_messages_are_consumed_exactly_once(network, pool, tmp_path) -> None:
             await until(world.includable)
             world.block()
             world.block(empty=True)  # the enclave takes the exports, its answers wait for the chain
-            flights = world.collator._flights
+            flights = world.collator._flights.line
             await until(lambda: flights and flights[0].header.inbox)
             # drop that candidate: the messages must come again, once
             view = network.view

@@ -206,7 +206,7 @@ def test_a_pov_of_another_candidate_is_blamed_on_its_sender(network, pool, tmp_p
             world.lose = lambda *_: True
             await world.collator.submit(world.transfers(1))
             await until(lambda: world.collator.built == 1)
-            flight = world.collator._flights[0]
+            flight = world.collator._flights.line[0]
             bad = CandidateOffer(header=flight.header, pov=b"x" + flight.pov[1:])
             world.validators[0].receive(COLLATOR, decode_candidate_message(encode_candidate_message(bad)))
             assert [each[:2] for each in world.blamed] == [(0, COLLATOR)]
@@ -224,7 +224,7 @@ def test_the_queue_is_bounded(network, pool, tmp_path, monkeypatch) -> None:
             await world.collator.submit(world.transfers(1))
             await until(lambda: world.collator.built == 1)
         idle = world._validator(0, broken=False)  # nobody runs it: its queue only fills
-        flight = world.collator._flights[0]
+        flight = world.collator._flights.line[0]
         idle.receive(COLLATOR, flight.offer)
         other = replace(flight.header, post_root=bytes(32))
         idle.receive(COLLATOR, CandidateOffer(header=other, pov=flight.pov))
