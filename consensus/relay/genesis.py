@@ -29,6 +29,8 @@ from consensus.primitives.ids import (
     Stake,
 )
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore
+from consensus.relay.elections.caps import voting_powers
+from consensus.relay.elections.records import Exposure, ExposureRecord, exposure_key
 from consensus.relay.epochs import (
     FIRST_EPOCH,
     MAX_ADDRESS_BYTES,
@@ -201,7 +203,8 @@ def issuance(genesis: Genesis) -> int:
 
 
 def genesis_set(genesis: Genesis) -> EpochSetRecord:
-    """The set of the first epoch, in the order of the genesis."""
+    """The set of the first epoch, in the order of the genesis; its power is capped as in any election."""
+    powers = voting_powers([each.stake for each in genesis.validators])
     members = tuple(
         EpochMember(
             name=each.name,
@@ -209,9 +212,9 @@ def genesis_set(genesis: Genesis) -> EpochSetRecord:
             consensus_key=each.consensus_key,
             identity_key=each.identity_key,
             address=each.address,
-            stake=each.stake,
+            stake=Stake(power),
         )
-        for each in genesis.validators
+        for each, power in zip(genesis.validators, powers, strict=True)
     )
     return EpochSetRecord(members=members, leader_seed=ZERO_HASH, began_ms=genesis.time_ms)
 
@@ -247,6 +250,9 @@ def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
     stakes = Stakes(ledger)
     for validator in genesis.validators:
         stakes.create(_first_record(validator), validator.stake)
+        own = Exposure(nomination=stakes.own(validator.account), amount=validator.stake)
+        exposed = ExposureRecord(total=validator.stake, edges=(own,))
+        ledger.put(exposure_key(FIRST_EPOCH, validator.account), exposed)
     stakes.settle()
     registry = Registry(ledger)
     for wasm in genesis.enclaves:

@@ -12,7 +12,7 @@ that an index means the same validator for as long as it can.
 from dataclasses import dataclass
 from typing import Final
 
-from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Milliseconds, PublicKey, Stake
+from consensus.primitives.ids import ZERO_HASH, Epoch, Milliseconds, PublicKey, Stake
 from consensus.relay.elections.balancing import balance
 from consensus.relay.elections.caps import voting_powers
 from consensus.relay.elections.phragmen import Backing, Ballot, Candidate
@@ -27,7 +27,16 @@ from consensus.relay.elections.records import (
 )
 from consensus.relay.elections.seating import Blame, kept_members
 from consensus.relay.elections.thinning import thin
-from consensus.relay.epochs import EpochMember, EpochSetRecord, epoch_members, epoch_set_key
+from consensus.relay.epochs import (
+    EpochMember,
+    EpochSetRecord,
+    epoch_members,
+    epoch_set_key,
+    oldest_epoch,
+)
+from consensus.relay.ledger import Ledger
+from consensus.relay.offences.records import OffenceRecord, offence_key
+from consensus.relay.offences.table import OffenceKind
 from consensus.relay.stake.records import Standing
 from consensus.relay.stake.stakes import Stakes
 
@@ -51,12 +60,17 @@ def elect(stakes: Stakes, epoch: Epoch) -> Election:
     seats = ledger.parameters.max_validators
     previous = [each.account for each in epoch_members(ledger, Epoch(epoch - 1)).members]
     roster = stakes.candidates(epoch)
+    ballots = _ballots(stakes, epoch, previous)
     kept = kept_members(
-        [each.account for each in roster], previous, lambda each: _blame(stakes, each), seats=seats
+        [each.account for each in roster],
+        previous,
+        backed={account for ballot in ballots if ballot.stake for account in ballot.approved},
+        blame=lambda account: _blame(stakes, account, epoch),
+        seats=seats,
     )
     candidates = [Candidate(each.account, each.joined_height) for each in roster]
     candidates += [Candidate(each, stakes.existing(each).joined_height) for each in kept]
-    outcome = count(_ballots(stakes, epoch, kept), candidates, seats=seats, standby=MAX_STANDBY)
+    outcome = count(ballots, candidates, seats=seats, standby=MAX_STANDBY)
     exposures = exposures_of(thin(balance(outcome.backing, outcome.elected)))
     elected = [*outcome.elected, *(each for each in kept if each not in outcome.elected)]
     places = {account: place for place, account in enumerate(previous)}
@@ -84,12 +98,11 @@ def exposures_of(backing: Backing) -> dict[PublicKey, ExposureRecord]:
     }
 
 
-def _ballots(stakes: Stakes, epoch: Epoch, kept: tuple[PublicKey, ...]) -> list[Ballot]:
-    """Of all nominations that may elect anybody: shared ones, and those of the candidates alone."""
-    approved: dict[Hash, tuple[PublicKey, ...]] = {
-        name: record.validators for name, record in stakes.nominations()
-    }
-    approved |= {stakes.own(account): (account,) for account in kept}
+def _ballots(stakes: Stakes, epoch: Epoch, previous: list[PublicKey]) -> list[Ballot]:
+    """Of all nominations that may matter: shared ones, and those of single validators that are electable or
+    may be kept."""
+    approved = {name: record.validators for name, record in stakes.nominations()}
+    approved |= {stakes.own(account): (account,) for account in previous}
     return [
         Ballot(name, stakes.electoral_stake(name, epoch), validators) for name, validators in approved.items()
     ]
@@ -113,11 +126,20 @@ def _members(
     )
 
 
-def _blame(stakes: Stakes, account: PublicKey) -> Blame:
+def _blame(stakes: Stakes, account: PublicKey, epoch: Epoch) -> Blame:
     match Standing(stakes.existing(account).standing):
         case Standing.ACTIVE:
             return Blame.NONE
         case Standing.JAILED:
-            return Blame.JAILED
+            return Blame.JAILED if _is_convicted(stakes.ledger, account, epoch) else Blame.AWAY
         case Standing.TOMBSTONED:
             return Blame.TOMBSTONED
+
+
+def _is_convicted(ledger: Ledger, account: PublicKey, before: Epoch) -> bool:
+    """Whether anything but downtime stands against a validator, for an epoch whose set is still there."""
+    for epoch in map(Epoch, range(oldest_epoch(ledger), before)):
+        record = ledger.record(OffenceRecord, offence_key(account, epoch))
+        if record is not None and any(each is not OffenceKind.DOWNTIME for each in record.offences):
+            return True
+    return False

@@ -10,54 +10,83 @@ BLAMES = st.lists(st.sampled_from(Blame), min_size=10, max_size=10)
 GROUP = st.lists(st.sampled_from(ACCOUNTS), unique=True, max_size=8)
 
 
-def kept(electable: str, previous: str, jailed: str = "", tombstoned: str = "", seats: int = 8) -> str:
+def kept(
+    electable: str,
+    previous: str,
+    *,
+    away: str = "",
+    jailed: str = "",
+    tombstoned: str = "",
+    left: str = "",
+    seats: int = 8,
+) -> str:
     """With one letter for each account."""
-
-    def blame(account: bytes) -> Blame:
-        letter = account.decode()
-        return Blame.JAILED if letter in jailed else Blame.TOMBSTONED if letter in tombstoned else Blame.NONE
-
+    barred = {
+        **dict.fromkeys(away, Blame.AWAY),
+        **dict.fromkeys(jailed, Blame.JAILED),
+        **dict.fromkeys(tombstoned, Blame.TOMBSTONED),
+    }
     found = kept_members(
-        [each.encode() for each in electable], [each.encode() for each in previous], blame, seats=seats
+        [each.encode() for each in electable],
+        [each.encode() for each in previous],
+        backed={each.encode() for each in previous if each not in left},
+        blame=lambda account: barred.get(account.decode(), Blame.NONE),
+        seats=seats,
     )
     return b"".join(found).decode()
 
 
 def test_the_ladder() -> None:
     assert kept("abcd", "abcdefg") == ""  # four suffice
-    assert kept("xyz", "abcdefg") == "abcdefg"[:5]  # as far as there are seats
+    assert kept("xyz", "abcdefg") == "abcde"  # as far as there are seats
     assert kept("abc", "abcdefg") == "defg"
-    assert kept("", "abcdefg", jailed="cd") == "abefg"
-    assert kept("a", "abcd", jailed="bcd") == "bcd"  # just enough jailed ones, by index
-    assert kept("ax", "abcd", jailed="bcd") == "bc"
-    assert kept("x", "abcd", jailed="d", tombstoned="abc") == "d"  # two are better than a proved fault
+    assert kept("abc", "abcdefg", left="ef") == "dg"
+    assert kept("", "abcdefg", away="cd") == "abefg"
+    assert kept("a", "abcd", away="bcd") == "bcd"  # just enough of those who were away, by index
+    assert kept("ax", "abcd", away="bcd") == "bc"
+    assert kept("ax", "abcd", away="bcd", left="b") == "cd"
+    assert kept("abc", "abcd", jailed="d") == ""  # three are better than a proved fault
+    assert kept("x", "abcd", away="d", jailed="a", tombstoned="bc") == "d"
     assert kept("", "abcd", tombstoned="abc") == "d"
-    assert kept("", "abcd", tombstoned="abcd") == "abcd"  # nobody else at all
+
+
+def test_if_nobody_else_is_there() -> None:
+    assert kept("", "abcd", jailed="b", tombstoned="ac", left="d") == "d"
+    assert kept("", "abcd", jailed="bd", tombstoned="ac") == "bd"
+    assert kept("", "abcd", tombstoned="abcd") == "abcd"
     assert kept("x", "abcd", tombstoned="abcd") == ""
 
 
 def test_networks_of_fewer_than_four_keep_their_set_only_if_nobody_is_electable() -> None:
     assert kept("a", "abc") == ""
     assert kept("", "abc") == "abc"
-    assert kept("", "abc", jailed="b") == "ac"
-    assert kept("", "abc", jailed="bc", tombstoned="a") == "b"
+    assert kept("", "abc", away="b") == "ac"
+    assert kept("", "abc", away="bc", tombstoned="a") == "b"
+    assert kept("", "abc", jailed="bc", tombstoned="a") == "bc"
     assert kept("", "a", tombstoned="a") == "a"
     assert kept("xy", "abcd", seats=3) == ""  # governance took the seats away
 
 
-@given(GROUP, GROUP, BLAMES, st.integers(1, 8))
-def test_nobody_tombstoned_sits_while_anybody_else_can(electable, previous, blames, seats) -> None:
+@given(GROUP, GROUP, GROUP, BLAMES, st.integers(1, 8))
+def test_nobody_convicted_sits_while_anybody_else_can(electable, previous, left, blames, seats) -> None:
     electable = electable[:seats]
     by_account = dict(zip(ACCOUNTS, blames, strict=True))
-    found = kept_members(electable, previous, by_account.__getitem__, seats=seats)
-    assert set(found) <= set(previous) - set(electable)
+    backed = set(ACCOUNTS) - set(left)
+    needed = 4 if len(previous) >= 4 <= seats else 1
+    found = kept_members(electable, previous, backed=backed, blame=by_account.__getitem__, seats=seats)
+    barred = {by_account[each] for each in found}
+    others = [each for each in previous if each not in electable]
+    assert set(found) <= set(others)
     assert len(found) + len(electable) <= seats
     assert list(found) == [each for each in previous if each in found]
-    if any(by_account[each] is Blame.TOMBSTONED for each in found):
+    assert not found or len(electable) < needed
+    if barred & {Blame.JAILED, Blame.TOMBSTONED}:
         assert not electable
-        assert all(by_account[each] is Blame.TOMBSTONED for each in previous)
-    if any(by_account[each] is Blame.JAILED for each in found):  # only as many as it takes
-        needed = 4 if len(previous) >= 4 <= seats else 1
+        assert len(barred) == 1
+        assert all(by_account[each] >= min(barred) for each in previous)
+    if not backed.issuperset(found):
+        assert not electable
+        assert not any(by_account[each] is Blame.NONE for each in previous if each in backed)
+    if Blame.AWAY in barred and backed.issuperset(found):  # only as many as it takes
         assert len(found) + len(electable) <= needed
-    if previous:
-        assert electable or found
+    assert electable or found or not previous

@@ -44,17 +44,17 @@ def test_genesis_validators_are_bonded_and_count_as_issued() -> None:
 
 def test_a_bond_locks_stake_and_seats_its_validator_in_the_next_epoch() -> None:
     network = quick()
-    receipt = do(network, ALICE, bond(network, ALICE, "alice", 250, "a.example:7700"))
+    receipt = do(network, ALICE, bond(network, ALICE, "alice", 150, "a.example:7700"))
     assert receipt.code == Code.OK
-    assert network.view.account(ALICE.public).balance == 10**9 - 250 - receipt.fee
+    assert network.view.account(ALICE.public).balance == 10**9 - 150 - receipt.fee
     record = network.view.validator(ALICE.public)
     assert (record.joined_height, record.address) == (1, "a.example:7700")
-    assert network.view.self_stake(ALICE.public) == 250
+    assert network.view.self_stake(ALICE.public) == 150
     assert ALICE.public not in accounts(network)
     to_epoch(network, 2)
     member = network.view.epoch_set(Epoch(2)).members[-1]
-    assert (member.account, member.stake, member.address) == (ALICE.public, 250, "a.example:7700")
-    assert network.validators.stakes == (100, 100, 100, 100, 250)
+    assert (member.account, member.stake, member.address) == (ALICE.public, 150, "a.example:7700")
+    assert network.validators.stakes == (100, 100, 100, 100, 150)
     assert conserved(network)
 
 
@@ -118,12 +118,12 @@ def test_an_over_long_name_or_address_is_no_transaction() -> None:
 
 def test_more_stake_counts_from_the_next_election() -> None:
     network = quick()
-    assert code(network, OPERATORS[2], BondMore(amount=50)) == Code.OK
+    assert code(network, OPERATORS[2], BondMore(amount=40)) == Code.OK
     assert code(network, OPERATORS[2], BondMore(amount=0)) == Code.BELOW_MINIMUM
     assert code(network, OPERATORS[2], BondMore(amount=10**10)) == Code.INSUFFICIENT_BALANCE
     assert network.validators.stakes == (100, 100, 100, 100)
     to_epoch(network, 2)
-    assert network.validators.stakes == (100, 100, 150, 100)
+    assert network.validators.stakes == (100, 100, 140, 100)
     assert conserved(network)
 
 
