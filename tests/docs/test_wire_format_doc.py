@@ -77,6 +77,7 @@ MODULES = (
     "consensus.relay.elections.records",
     "consensus.relay.epochs",
     "consensus.relay.rewards.records",
+    "consensus.relay.rewards.transactions",
     "consensus.relay.rewards.votes",
     "consensus.relay.stake.records",
     "consensus.relay.stake.transactions",

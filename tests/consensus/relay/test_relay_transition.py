@@ -26,6 +26,7 @@ from consensus.primitives.errors import InvalidBlock, InvalidTransaction
 from consensus.primitives.guest import InstanceEndpoint, module_id
 from consensus.relay.blocks import check_payload, encode_payload
 from consensus.relay.genesis import issuance
+from consensus.relay.ledger import Pot
 from consensus.relay.parameters import ChainTerms, Entry
 from consensus.relay.receipts import Code
 from consensus.relay.stake.transactions import BondMore, Unbond, Withdraw
@@ -65,12 +66,14 @@ def test_a_transfer_moves_money_and_leaves_a_receipt() -> None:
     assert network.view.last_block().receipts == 1
 
 
-def test_fees_are_burnt_in_part_and_else_paid_to_the_proposer() -> None:
+def test_fees_are_burnt_paid_to_the_proposer_and_kept_for_all_in_their_parts() -> None:
     network = Network()
     receipt = one(network, USERS[0], Transfer(to=USERS[1].public, amount=1))
     burnt = network.view.supply().burnt
     assert burnt == receipt.fee // 2
-    assert network.view.account(OPERATORS[1].public).balance == 10**9 + receipt.fee - burnt
+    paid = network.view.account(OPERATORS[1].public).balance - 10**9
+    assert paid == receipt.fee // 5
+    assert network.view.stakes.ledger.pot(Pot.FEES) == receipt.fee - burnt - paid
 
 
 def test_a_transfer_beyond_the_balance_fails_and_pays() -> None:
