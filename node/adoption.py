@@ -5,7 +5,7 @@ because after it they are gone. Its body comes with its PoV, from a validator th
 on the replica it must lead to the root that was enacted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,15 +41,16 @@ class Adoption:
     def __len__(self) -> int:
         return len(self._foreign)
 
-    def enacted(self, inclusion: CandidateInclusion, before: RelayView) -> None:
-        """A relay block on the state of `before` enacted a candidate."""
+    def enacted(self, inclusion: CandidateInclusion, before: RelayView, validators: Sequence[Peer]) -> None:
+        """A relay block on the state of `before` enacted a candidate; `validators` are those of its epoch, by
+        index."""
         header = inclusion.header
         messages = tuple(
             InboxMessage(source=cursor.source, payload=payload)
             for cursor in header.inbox
             for payload in before.messages(header.chain, cursor.source, cursor.first, cursor.next)
         )
-        holders = [Peer(index) for index, _ in inclusion.signed()]
+        holders = [validators[index] for index, _ in inclusion.signed()]
         self._foreign[header.height] = Foreign(header, header.hash, messages, holders)
         if len(self._foreign) > MAX_FOREIGN:
             del self._foreign[min(self._foreign)]

@@ -1,6 +1,6 @@
 """What one node does with candidates: a validator validates, a collator builds them, others do neither."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -41,10 +41,10 @@ class CandidateSide:
         store: Store,
         router: Router,
         post: Callable[[SignStatement], None],
-        validators: Callable[[], Collection[Peer]],
+        validators: Callable[[], Sequence[Peer]],
         log: FilteringBoundLogger,
     ) -> None:
-        """`validators` are the peers that a collator offers to: the members of the epoch but this node."""
+        """`validators` are the peers that a collator offers to: the members of the epoch, by index."""
         self._config = config
         self._final_chain = final_chain
         self._workers = workers

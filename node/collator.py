@@ -10,7 +10,7 @@ is durable before anybody hears of it, so a restart goes on where it was; what o
 sends it again (DESIGN.md section 10).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +72,7 @@ class Collator:
         *,
         chain: ChainId,
         beginning: Beginning | None,
-        validators: Callable[[], Collection[Peer]],
+        validators: Callable[[], Sequence[Peer]],
         workers: RecordingWorkers,
         path: Path,
         send: SendMessage,
@@ -80,7 +80,7 @@ class Collator:
         log: FilteringBoundLogger | None = None,
     ) -> None:
         """`beginning` may be None where the replica in `path` was begun before; `validators` are those of the
-        epoch, `view` is the newest executed final state. Raises UserError, LocalFault."""
+        epoch, by index, `view` is the newest executed final state. Raises UserError, LocalFault."""
         self.problem = ""  # why nothing is collated, one sentence
         self.building = (
             False  # a candidate is being built: its transactions wait no more, nor are they in flight
@@ -90,6 +90,7 @@ class Collator:
         self.lost = 0
         self.adopted = 0  # enacted candidates that others built
         self._chain = chain
+        self._validators = validators
         self._workers = workers
         self._send = send
         self._view = view
@@ -140,7 +141,7 @@ class Collator:
         """The newest executed final state is `view`; its block enacted `enacted`, of any chain."""
         for each in enacted:
             if each.header.chain == self._chain and self._replica.candidate_named(each.header.hash) is None:
-                self._adoption.enacted(each, self._view)
+                self._adoption.enacted(each, self._view, self._validators())
         self._view = view
         self._wake.set()
 

@@ -30,6 +30,7 @@ from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis
 from consensus.relay.views import StateView
 from enclaves.pool import WorkerPool
+from net.identity import PeerId
 from net.transport import Transport
 from node.answers import Answers
 from node.api import Role, Service
@@ -397,8 +398,8 @@ class Node:
         self.evidence.advance()
 
     def _validator_peers(self) -> list[Peer]:
-        own = self.transport.peer_id
-        return [self.router.number(each) for each in self.epochs.current.names if each != own]
+        members = self.epochs.current.members.members
+        return [self.router.number(PeerId(each.identity_key)) for each in members]
 
     def _receive_candidate(self, peer: Peer, message: CandidateMessage) -> None:
         self.candidates.receive(peer, message)
