@@ -50,7 +50,8 @@ def settled(**parameters: object) -> Network:
 class Court:
     """One long block's run over that state, whose clock a test moves."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, **terms: object) -> None:
+        """`terms`: parameters by which offences are judged, instead of the network's own."""
         self.network = network
         self.ledger = Ledger(network.store, network.root)
         self.run = Run(
@@ -58,7 +59,7 @@ class Court:
             ledger=self.ledger,
             registry=Registry(self.ledger),
             stakes=Stakes(self.ledger),
-            parameters=self.ledger.parameters,
+            parameters=replace(self.ledger.parameters, **terms),  # type: ignore[arg-type]
             guests=ScriptedGuests(),
         )
         self.issued = self.supply().issued
