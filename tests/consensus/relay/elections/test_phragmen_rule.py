@@ -28,7 +28,7 @@ def run(profile: Profile, seats: int, standby: int = 0):
     return elect(ballots(profile), candidates(ALL), seats=seats, standby=standby)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(profile=PROFILES, seats=SEATS)
 def test_every_round_elects_whom_exact_fractions_would(profile: Profile, seats: int) -> None:
     """Whoever is elected has the least exact score of that round; with equal ones, either is right."""
@@ -40,7 +40,7 @@ def test_every_round_elects_whom_exact_fractions_would(profile: Profile, seats: 
     assert len(elected) == seats or not scores
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(profile=PROFILES, seats=SEATS)
 def test_a_ballot_backs_its_elected_in_proportion_to_their_load_and_to_the_unit(profile, seats) -> None:
     outcome = run(profile, seats)
@@ -55,7 +55,7 @@ def test_a_ballot_backs_its_elected_in_proportion_to_their_load_and_to_the_unit(
             assert abs(amount - exact[each]) <= Fraction(1) + Fraction(stake, 1 << 60)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(profile=PROFILES, seats=SEATS)
 def test_the_elected_represent_every_group_that_agrees_by_its_share(profile: Profile, seats: int) -> None:
     """Proportional justified representation, by trying every group. With as many candidates as seats or fewer
@@ -104,7 +104,7 @@ def test_further_seats_go_to_those_who_stand_by(profile: Profile, seats: int, mo
     assert run(profile, seats).backing == outcome.backing
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(profile=PROFILES, seats=SEATS, extra=st.integers(1, 12), who=st.sampled_from(ALL))
 def test_more_stake_of_its_own_never_costs_a_candidate_its_seat(profile, seats, extra, who) -> None:
     """A ballot that approves nobody else can only help (candidate monotonicity, for such ballots)."""

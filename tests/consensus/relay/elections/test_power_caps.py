@@ -14,7 +14,7 @@ def holds(supports: list[int], cap: int) -> bool:
     return max(powers) <= stake_thresholds(sum(powers)).faulty
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(SMALL)
 def test_the_cap_is_the_largest_that_holds(supports: list[int]) -> None:
     """By trying every one."""

@@ -12,7 +12,7 @@ def squares(found: dict[str, int]) -> int:
     return sum(each * each for each in found.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(profile=PROFILES, seats=st.integers(1, 6))
 def test_each_pass_keeps_all_stake_and_helps_the_weakest(profile: Profile, seats: int) -> None:
     outcome = elect(ballots(profile), candidates("abcdef"), seats=seats)
@@ -30,7 +30,7 @@ def test_each_pass_keeps_all_stake_and_helps_the_weakest(profile: Profile, seats
         before = after
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(profile=PROFILES, seats=st.integers(1, 6))
 def test_at_rest_no_ballot_has_stake_where_it_could_lower_the_difference(
     profile: Profile, seats: int

@@ -28,7 +28,7 @@ def trees(backing) -> int:
     return len(merged)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(BACKING)
 def test_a_forest_with_the_same_sums_remains(backing) -> None:
     thinned = thin(backing)
