@@ -42,23 +42,25 @@ def rotation(network: Network, sender: SigningKey, name: str) -> RotateKey:
     )
 
 
+QUICK = {
+    "epoch_blocks": 4,
+    "min_stake": 10,
+    "evidence_epochs": 2,
+    "unbonding_epochs": 2,
+    "unbonding_ms": 100,
+    "trusting_ms": 50,
+    "jail_epochs": 2,
+    "min_nomination": 20,
+    "exit_cap_ppb": 10**9,
+    "veto_ms": 1,
+    "verdict_epochs": 1,
+}  # epochs of four blocks, 10 ms each, and windows to match
+
+
 def quick(**parameters: object) -> Network:
     """A network with epochs of four blocks, 10 ms each, and windows to match; every stake is 100,
     and all of it may leave at once."""
-    chosen = {
-        "epoch_blocks": 4,
-        "min_stake": 10,
-        "evidence_epochs": 2,
-        "unbonding_epochs": 2,
-        "unbonding_ms": 100,
-        "trusting_ms": 50,
-        "jail_epochs": 2,
-        "min_nomination": 20,
-        "exit_cap_ppb": 10**9,
-        "veto_ms": 1,
-        "verdict_epochs": 1,
-    }
-    return Network(make_genesis(stake=100, **(chosen | parameters)))
+    return Network(make_genesis(stake=100, **(QUICK | parameters)))
 
 
 def do(network: Network, sender: SigningKey, action: Action) -> TransactionReceipt:

@@ -240,4 +240,4 @@ def test_fees_go_to_the_account_of_whoever_proposed_in_that_epoch() -> None:
     before = network.view.account(OPERATORS[3].public).balance
     assert network.height + 1 == 3
     receipt = do(network, ALICE, Transfer(to=BOB.public, amount=1))
-    assert network.view.account(OPERATORS[3].public).balance == before + receipt.fee - receipt.fee // 2
+    assert network.view.account(OPERATORS[3].public).balance == before + receipt.fee // 5
