@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from consensus.primitives.codec import decode
 from consensus.primitives.ids import Epoch, Hash, PublicKey
 from consensus.relay.elections.records import exposure
-from consensus.relay.epochs import EpochMember, epoch_members
+from consensus.relay.epochs import EpochMember, Reads, epoch_members
 from consensus.relay.ledger import SUPPLY_KEY, Pot, PotRecord, Supply
 from consensus.relay.parameters import BILLION
 from consensus.relay.rewards.attesting import MemberAttesting, attesting
@@ -184,6 +185,12 @@ def add_commission(run: Run, account: PublicKey, units: int) -> None:
         held = run.ledger.record(PotRecord, key) or PotRecord(amount=0)
         run.ledger.put(key, PotRecord(amount=held.amount + units))
         run.ledger.pay_into(Pot.REWARDS, units)
+
+
+def commission(state: Reads, account: PublicKey) -> int:
+    """Units that an operator can claim."""
+    raw = state.read(commission_key(account))
+    return 0 if raw is None else decode(PotRecord, raw, limit=64).amount
 
 
 def _forget(run: Run, epoch: int) -> None:
