@@ -6,10 +6,11 @@ the block that carries it. `CheckedTransaction`s stay in a cache after they leav
 signature of a transaction seen here is never checked again when a block brings it.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
+from itertools import islice
 from typing import Final
 
 import trio
@@ -87,9 +88,10 @@ class Mempool:
         self.refused = 0
         self._chain_id_hash = chain_id_hash
         self._parameters = parameters
-        self._accounts: dict[PublicKey, dict[int, CheckedTransaction]] = {}
+        # Senders in the order in which they get turns, each with what it has waiting, by nonce.
+        self._accounts: OrderedDict[PublicKey, dict[int, CheckedTransaction]] = OrderedDict()
+        self._by_length: dict[int, dict[PublicKey, None]] = {}  # senders, by how much they have waiting
         self._costs: dict[Hash, int] = {}  # of every transaction in the pool: what its sender must have
-        self._order: deque[PublicKey] = deque()  # senders, each once, in the order in which they get turns
         self._limiter = trio.CapacityLimiter(1)
 
     def __len__(self) -> int:
@@ -139,11 +141,12 @@ class Mempool:
         queue = self._accounts.get(body.sender)
         if queue is None:
             queue = self._accounts[body.sender] = {}
-            self._order.append(body.sender)
+        before = len(queue)
         replaced = queue.get(body.nonce)
         if replaced is not None:
             self._forget(replaced)
         queue[body.nonce] = checked
+        self._has_waiting(body.sender, before, len(queue))
         self._costs[checked.hash] = self._cost(checked)
         self.bytes += len(checked.raw)
 
@@ -184,23 +187,34 @@ class Mempool:
         count, held_bytes = len(self._costs), self.bytes
         if count < self.limits.transactions and held_bytes + size <= self.limits.bytes:
             return None
-        longest = [(-len(queue), who) for who, queue in self._accounts.items() if len(queue) > own + 1]
-        heapify(longest)
+        long_queues = (
+            (length, who)
+            for length in sorted((each for each in self._by_length if each > own + 1), reverse=True)
+            for who in self._by_length[length]
+        )
+        next_whole = next(long_queues, None)
+        cut: list[tuple[int, PublicKey]] = []  # a heap: how many a queue would have left, negated
         nonces: dict[PublicKey, list[int]] = {}
         victims: list[CheckedTransaction] = []
         while count >= self.limits.transactions or held_bytes + size > self.limits.bytes:
-            if not longest:
+            if next_whole is not None and (not cut or next_whole[0] >= -cut[0][0]):
+                length, who = next_whole
+                next_whole = next(long_queues, None)
+                last = max(self._accounts[who])
+            elif cut:
+                negated, who = heappop(cut)
+                length = -negated
+                if who not in nonces:
+                    nonces[who] = sorted(self._accounts[who])[:-1]
+                last = nonces[who].pop()
+            else:
                 return "the mempool is full: try again later"
-            length, who = heappop(longest)
-            queue = self._accounts[who]
-            if who not in nonces:
-                nonces[who] = sorted(queue)
-            victim = queue[nonces[who].pop()]
+            victim = self._accounts[who][last]
             victims.append(victim)
             count -= 1
             held_bytes -= len(victim.raw)
-            if -length - 1 > own + 1:
-                heappush(longest, (length + 1, who))
+            if length - 1 > own + 1:
+                heappush(cut, (1 - length, who))
         for victim in victims:
             self._remove(victim)
         return None
@@ -233,10 +247,10 @@ class Mempool:
         it could not pay for would be void, and fill the block for nothing. Nothing is taken out: a
         transaction leaves once a final block has carried it.
         """
-        senders = list(self._order)
         chosen: list[CheckedTransaction] = []
-        for start in range(0, len(senders), CHECK_SLICE):
-            some = senders[start : start + CHECK_SLICE]
+        turns = iter(self._accounts)
+        passed: list[PublicKey] = []
+        while some := list(islice(turns, CHECK_SLICE)):
             for sender, account in zip(some, accounts(some), strict=True):
                 queue = self._accounts[sender]
                 nonce, balance = account.nonce, account.balance
@@ -252,8 +266,10 @@ class Mempool:
                     chosen.append(each)
                     nonce += 1
             if len(chosen) >= max_transactions or max_weight < 50 or max_bytes < 256:
-                self._order.rotate(-start)
+                for sender in passed:  # the others come first next time
+                    self._accounts.move_to_end(sender)
                 break
+            passed += some
         return chosen
 
     def next_nonce(self, sender: PublicKey, first: int) -> int:
@@ -282,9 +298,20 @@ class Mempool:
         self._forget(checked)
         queue = self._accounts[sender]
         del queue[checked.body.nonce]
+        self._has_waiting(sender, len(queue) + 1, len(queue))
         if not queue:
             del self._accounts[sender]
-            self._order.remove(sender)
+
+    def _has_waiting(self, sender: PublicKey, before: int, now: int) -> None:
+        """A sender has another number of transactions waiting."""
+        if before == now:
+            return
+        if before:
+            del self._by_length[before][sender]
+            if not self._by_length[before]:
+                del self._by_length[before]
+        if now:
+            self._by_length.setdefault(now, {})[sender] = None
 
     def _forget(self, checked: CheckedTransaction) -> None:
         self._costs.pop(checked.hash, None)

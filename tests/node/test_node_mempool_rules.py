@@ -223,3 +223,39 @@ def test_many_are_checked_in_a_thread_with_one_verdict_each() -> None:
         assert await pool.check([]) == []
 
     trio.run(run)
+
+
+def test_a_full_pool_of_many_senders_costs_no_more_for_each_than_an_empty_one(monkeypatch) -> None:
+    """Work is counted, not timed: whoever is looked at beside the sender in question is one too many."""
+    pool = pool_of(transactions=len(USERS) - 1)
+    for user in range(len(USERS) - 1):
+        pool.admit(checked(user, 0), lambda _: RICH)
+    looked_at = []
+
+    class Counted(dict):
+        def __iter__(self):
+            for each in super().__iter__():
+                looked_at.append(each)
+                yield each
+
+    pool._by_length = {length: Counted(senders) for length, senders in pool._by_length.items()}
+    assert "full" in refusal_of(pool, checked(len(USERS) - 1, 0))
+    assert looked_at == []  # all have one waiting: nobody has to go for another's first
+    pool.advance([checked(1, 0)], lambda _: rich(1))
+    assert refusal_of(pool, checked(len(USERS) - 1, 0)) is None
+    assert refusal_of(pool, checked(0, 1)) == "the mempool is full: try again later"
+    assert looked_at == []
+
+
+def test_many_small_ones_make_room_for_a_large_one_from_the_longest_queues_down() -> None:
+    pool = pool_of(bytes=4_000)
+    for user, count in ((0, 6), (1, 4), (2, 1)):
+        for nonce in range(count):
+            pool.admit(checked(user, nonce), lambda _: RICH)
+    size = len(raw_of(0, 0))
+    room = 4_000 - pool.bytes
+    large = checked(3, 0, size=room + 4 * size - len(raw_of(3, 0)) - 40)
+    assert len(large.raw) > room + 3 * size
+    assert refusal_of(pool, large) is None
+    left = {user: sum(who == user for who, _ in picked(pool)) for user in range(4)}
+    assert left == {0: 3, 1: 3, 2: 1, 3: 1}
