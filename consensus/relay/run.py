@@ -15,7 +15,7 @@ from consensus.primitives.ids import (
     ValidatorIndex,
     View,
 )
-from consensus.relay.elections.electing import Election
+from consensus.relay.elections.records import ElectionRecord
 from consensus.relay.ledger import Ledger
 from consensus.relay.offences.records import Convicted
 from consensus.relay.parameters import Parameters
@@ -58,4 +58,4 @@ class Run:
     transactions: int = 0
     enclave_calls: int = 0
     messages: int = 0
-    election: Election | None = None  # of the last block but one of an epoch
+    election: ElectionRecord | None = None  # of the last block but one of an epoch

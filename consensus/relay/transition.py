@@ -26,7 +26,7 @@ from consensus.primitives.tree import NodeStore
 from consensus.relay.actions import apply_transaction
 from consensus.relay.blocks import CheckedPayload
 from consensus.relay.calls import deliver_messages
-from consensus.relay.elections.electing import Election
+from consensus.relay.elections.records import ElectionRecord
 from consensus.relay.elections.turning import turn_epoch
 from consensus.relay.epochs import epoch_members, epoch_of, is_boundary
 from consensus.relay.inclusions import apply_inclusion
@@ -85,7 +85,7 @@ class BlockResult:
         Convicted, ...
     ]  # in order; each with the piece of evidence in the block that did it, if any
     calls_waiting: int  # lanes whose messages the next block delivers to instances
-    election: Election | None  # of the next epoch's set, in the last block but one of an epoch
+    election: ElectionRecord | None  # of the next epoch's set, in the last block but one of an epoch
     counters: Counters
 
 

@@ -4,9 +4,12 @@
     balancing       moves a ballot's stake to those of its elected who have least
     thinning        the same supports from as few edges as possible
     caps            voting power from support: nobody above F
+    seating         whom an election keeps if too few are electable
     concentration   how few could stop or rule the network
-    records         what an election leaves in the state: exposures, those who stand by
-    turning         the election itself, at the last block but one of an epoch, and the epoch's turn
+    records         what an election leaves in the state
+    electing        an election, from the stake in the state to the next set
+    turning         when there is one, and how an epoch ends
+    reporting       the concentration of an epoch's set
 
-The first five are functions of plain numbers and know no state.
+All above `records` are functions of plain numbers and know no state.
 """

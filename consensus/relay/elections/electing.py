@@ -9,7 +9,6 @@ Members of the running set that stay keep their order, newcomers follow in the o
 that an index means the same validator for as long as it can.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from consensus.primitives.ids import ZERO_HASH, Epoch, Milliseconds, PublicKey, Stake
@@ -18,11 +17,11 @@ from consensus.relay.elections.caps import voting_powers
 from consensus.relay.elections.phragmen import Backing, Ballot, Candidate
 from consensus.relay.elections.phragmen import elect as count
 from consensus.relay.elections.records import (
+    ELECTION_KEY,
     MAX_STANDBY,
-    STANDBY_KEY,
+    ElectionRecord,
     Exposure,
     ExposureRecord,
-    StandbyRecord,
     exposure_key,
 )
 from consensus.relay.elections.seating import Blame, kept_members
@@ -43,18 +42,7 @@ from consensus.relay.stake.stakes import Stakes
 NOTHING: Final = ExposureRecord(total=0, edges=())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Election:
-    """What became of an election, for people. `kept` are members of the previous set that were not electable,
-    and are seated for lack of others: something is badly wrong with the network."""
-
-    epoch: Epoch  # that it is for
-    members: int
-    electable: int
-    kept: tuple[PublicKey, ...]
-
-
-def elect(stakes: Stakes, epoch: Epoch) -> Election:
+def elect(stakes: Stakes, epoch: Epoch) -> ElectionRecord:
     """Elect the set of `epoch`, which follows the running one, and write what the election leaves."""
     ledger = stakes.ledger
     seats = ledger.parameters.max_validators
@@ -82,8 +70,9 @@ def elect(stakes: Stakes, epoch: Epoch) -> Election:
     )
     for account in elected:
         ledger.put(exposure_key(epoch, account), exposures.get(account, NOTHING))
-    ledger.put(STANDBY_KEY, StandbyRecord(epoch=epoch, accounts=outcome.standby))
-    return Election(epoch=epoch, members=len(members), electable=len(roster), kept=kept)
+    record = ElectionRecord(epoch=epoch, electable=len(roster), kept=kept, standby=outcome.standby)
+    ledger.put(ELECTION_KEY, record)
+    return record
 
 
 def exposures_of(backing: Backing) -> dict[PublicKey, ExposureRecord]:

@@ -2,7 +2,7 @@
 
 exposure    epoch and validator → ExposureRecord: whose stake stands behind it in that epoch, and with how
             much; there as long as the epoch's set, for as long as evidence about it counts
-standby     who would be elected next, in order
+election    the latest one: who stands by, and whether anybody had to be kept
 
 An exposure's amounts are those at the election. What a nomination has left by the time that an offence is
 judged may be less; which of its pools answer is `Stakes.cut`'s to say.
@@ -11,16 +11,18 @@ judged may be less; which of its pools answer is `Stakes.cut`'s to say.
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
-from consensus.primitives.codec import U128, MaxLength, decode
+from consensus.primitives.codec import U16, U128, MaxLength, decode
 from consensus.primitives.ids import Epoch, Hash, PublicKey
 from consensus.primitives.tree import tree_key
 from consensus.relay.epochs import Reads
+from consensus.relay.parameters import MAX_SET
 from consensus.relay.stake.records import MAX_NOMINATIONS
 
 MAX_STANDBY: Final = 64
 MAX_EXPOSURE_BYTES: Final = 128 * 1024
+MAX_ELECTION_BYTES: Final = 16 * 1024
 
-STANDBY_KEY: Final = tree_key(b"relay", b"standby")
+ELECTION_KEY: Final = tree_key(b"relay", b"election")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +47,16 @@ class ExposureRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandbyRecord:
-    """Who the seats after the last would go to in `epoch`, in order."""
+class ElectionRecord:
+    """The latest election, beside the set that it wrote."""
 
     WIRE_VERSION: ClassVar[int] = 1
-    epoch: Epoch
-    accounts: Annotated[tuple[PublicKey, ...], MaxLength(MAX_STANDBY)]
+    epoch: Epoch  # that it is for
+    electable: U16  # how many stood
+    kept: Annotated[tuple[PublicKey, ...], MaxLength(MAX_SET)]
+    """Members of the set before that were not electable, and are seated for lack of others: something is
+    badly wrong with the network."""
+    standby: Annotated[tuple[PublicKey, ...], MaxLength(MAX_STANDBY)]  # whom further seats would go to
 
 
 def exposure_key(epoch: Epoch, account: PublicKey) -> Hash:
@@ -65,7 +71,7 @@ def exposure(state: Reads, epoch: Epoch, account: PublicKey) -> ExposureRecord |
     return None if raw is None else decode(ExposureRecord, raw, limit=MAX_EXPOSURE_BYTES)
 
 
-def standby(state: Reads) -> StandbyRecord | None:
-    """Who stood by after the last election; None before the first."""
-    raw = state.read(STANDBY_KEY)
-    return None if raw is None else decode(StandbyRecord, raw, limit=MAX_STANDBY * 64)
+def latest_election(state: Reads) -> ElectionRecord | None:
+    """The latest election; None before the first."""
+    raw = state.read(ELECTION_KEY)
+    return None if raw is None else decode(ElectionRecord, raw, limit=MAX_ELECTION_BYTES)
