@@ -19,6 +19,7 @@ from node.progress import Progress
 from node.proofs import Prover
 from node.store import StoredReceipts, transaction_receipts
 
+ADMIT_SLICE: Final = 64  # transactions admitted before others get their turn: some milliseconds
 RECEIPT_BLOCKS: Final = 64  # blocks whose receipts are kept indexed by transaction
 
 
@@ -48,17 +49,31 @@ class TransactionAnswers:
         """Admit to the mempool and flood what was accepted."""
         results: list[SubmitResult] = []
         accepted: list[bytes] = []
-        for raw, checked in zip(transactions, await self._mempool.check(transactions), strict=True):
-            if isinstance(checked, InvalidTransaction):
-                results.append(SubmitResult(hash=transaction_hash(raw), accepted=False, error=str(checked)))
-                continue
-            results.append(self.admit(checked))
-            if results[-1].accepted:
-                accepted.append(raw)
+        for start in range(0, len(transactions), ADMIT_SLICE):
+            some = transactions[start : start + ADMIT_SLICE]
+            for raw, checked in zip(some, await self._mempool.check(some), strict=True):
+                if isinstance(checked, InvalidTransaction):
+                    results.append(
+                        SubmitResult(hash=transaction_hash(raw), accepted=False, error=str(checked))
+                    )
+                    continue
+                results.append(self.admit(checked))
+                if results[-1].accepted:
+                    accepted.append(raw)
+            await trio.lowlevel.checkpoint()  # votes must not wait for thousands of them
         if accepted:
             self._flood(accepted)
             self._driver.poke()
         return results
+
+    async def take(self, transactions: Sequence[bytes]) -> None:
+        """Admit what other nodes flood. What is refused here was for them to refuse: nobody is blamed."""
+        for start in range(0, len(transactions), ADMIT_SLICE):
+            for checked in await self._mempool.check(transactions[start : start + ADMIT_SLICE]):
+                if not isinstance(checked, InvalidTransaction):
+                    self.admit(checked)
+            await trio.lowlevel.checkpoint()
+        self._driver.poke()
 
     def admit(self, checked: CheckedTransaction) -> SubmitResult:
         """Offer one checked transaction to the mempool; what a final block carried already is accepted."""

@@ -24,7 +24,7 @@ from consensus.agreement.epochs import Agreement, EpochBegins
 from consensus.agreement.events import Event, Peer, Persisted, Start
 from consensus.agreement.journal_records import CertificateRecord, JournalRecord
 from consensus.candidates.receipts import CandidateMessage
-from consensus.primitives.errors import InvalidTransaction, UserError
+from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Epoch, Hash, Height
 from consensus.relay.blocks import limits_of
 from consensus.relay.genesis import Genesis
@@ -341,13 +341,9 @@ class Node:
     # --- transactions
 
     async def _take_transactions(self) -> None:
-        """Admit what other nodes flood. What is refused here was for them to refuse: nobody is blamed."""
+        """Admit what other nodes flood."""
         while True:
-            batch = await self.router.take_batch()
-            for checked in await self.mempool.check(batch):
-                if not isinstance(checked, InvalidTransaction):
-                    self.answers.admit(checked)
-            self.driver.poke()
+            await self.answers.take(await self.router.take_batch())
 
     # --- what the driver is told, and tells
 
