@@ -222,6 +222,26 @@ def certificates(output: Output, sizes: tuple[int, ...]) -> None:
     output.result(report, report_table(report))
 
 
+@bench.command(epilog=example("phalanx bench transition --json"))
+@click.option(
+    "--accounts",
+    "sizes",
+    type=click.IntRange(5_000, 10_000_000),
+    multiple=True,
+    default=(10_000, 1_000_000),
+    show_default=True,
+    help="Accounts in the state, the smallest first; can be repeated. A million takes minutes.",
+)
+@json_option
+@pass_output
+def transition(output: Output, sizes: tuple[int, ...]) -> None:
+    """What executing blocks of mixed transactions costs, and how it grows with the state."""
+    from bench.transition import report_table, run
+
+    report = run(sizes)
+    output.result(report, report_table(report))
+
+
 @click.group()
 def chaos() -> None:
     """Break a network on purpose and check that its promises hold."""
