@@ -178,7 +178,7 @@ class Model:
         for key in answering:
             part = amount * self.lots[key] / total
             self.due[key[1]] = self.due.get(key[1], Fraction(0)) + part
-        self.reward_slack += self.slack + 3 + len(answering)
+        self.reward_slack += 4 + len({place for place, _ in answering}) + int(amount * self.slack / total)
 
     def credit(self, holder: bytes, units: int) -> None:
         """The ledger paid a holder rewards."""
