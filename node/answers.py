@@ -18,6 +18,10 @@ from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Amount, Epoch, Hash, Height, Nonce, PublicKey, ValidatorIndex, View
 from consensus.primitives.tree import get
 from consensus.relay.blocks import Payload
+from consensus.relay.elections.concentration import Concentration
+from consensus.relay.elections.records import exposure
+from consensus.relay.elections.reporting import concentration_of
+from consensus.relay.epochs import EpochSetRecord
 from consensus.relay.genesis import Genesis
 from consensus.relay.transactions import transaction_hash
 from net.transport import Transport
@@ -206,12 +210,8 @@ class Answers(TransactionAnswers, GuestAnswers, FinalityFeed):
 
     def validators(self, epoch: Epoch | None = None) -> list[ValidatorReport]:
         """An epoch's validator set, by index; that of this epoch if none is said."""
-        record = self._epochs.members(self._epochs.current.epoch if epoch is None else epoch)
-        if record is None:
-            raise UserError(
-                f"this node knows no validators of epoch {epoch}: it is not decided yet, or too long over;"
-                f" it is now epoch {self._epochs.current.epoch}"
-            )
+        asked, record = self._set_of(epoch)
+        supports = [exposure(self._chain.view, asked, each.account) for each in record.members]
         return [
             ValidatorReport(
                 index=ValidatorIndex(index),
@@ -221,9 +221,25 @@ class Answers(TransactionAnswers, GuestAnswers, FinalityFeed):
                 identity_key=each.identity_key,
                 address=each.address,
                 stake=each.stake,
+                support=Amount(0 if support is None else support.total),
             )
-            for index, each in enumerate(record.members)
+            for index, (each, support) in enumerate(zip(record.members, supports, strict=True))
         ]
+
+    def concentration(self, epoch: Epoch | None = None) -> Concentration:
+        """How voting power is spread in an epoch; in this one if none is said."""
+        asked, _ = self._set_of(epoch)
+        return concentration_of(self._chain.view, asked)
+
+    def _set_of(self, epoch: Epoch | None) -> tuple[Epoch, EpochSetRecord]:
+        asked = self._epochs.current.epoch if epoch is None else epoch
+        record = self._epochs.members(asked)
+        if record is None:
+            raise UserError(
+                f"this node knows no validators of epoch {asked}: it is not decided yet, or too long over;"
+                f" it is now epoch {self._epochs.current.epoch}"
+            )
+        return asked, record
 
     # --- accountability
 

@@ -30,6 +30,7 @@ from consensus.primitives.ids import (
     ValidatorIndex,
     View,
 )
+from consensus.relay.elections.concentration import Concentration
 
 NO_AMOUNT: Final = Amount(0)
 NO_FUEL: Final = Fuel(0)
@@ -187,7 +188,8 @@ class ValidatorReport:
     account: PublicKey
     consensus_key: PublicKey
     identity_key: PublicKey
-    stake: Stake
+    stake: Stake  # voting power: its support, capped so that nobody is above what may be faulty
+    support: Amount = NO_AMOUNT  # all units behind it in that epoch, its own ones among them
     address: str = ""  # where it says that others reach it; empty where it says nothing
 
 
@@ -320,6 +322,10 @@ class NodeApi(Protocol):
 
     def validators(self, epoch: Epoch | None = None) -> list[ValidatorReport]:
         """An epoch's validator set, by index, by default that of this one. Raises UserError if not known."""
+        ...
+
+    def concentration(self, epoch: Epoch | None = None) -> Concentration:
+        """How voting power is spread in an epoch, by default this one. Raises UserError if not known."""
         ...
 
     def evidence(self) -> list[EvidenceReport]:

@@ -23,6 +23,7 @@ from consensus.light.proofs import MAX_BUNDLE_BYTES, EpochHop, FinalHead, Hops, 
 from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey, View
+from consensus.relay.elections.concentration import Concentration
 from node.api import (
     AccountReport,
     BlockReport,
@@ -225,6 +226,10 @@ class RpcClient:
     async def validators(self, epoch: int | None = None) -> list[ValidatorReport]:
         """An epoch's validator set; by default that of the present one."""
         return await self._ask_list(ValidatorReport, "validators", epoch=epoch)
+
+    async def concentration(self, epoch: int | None = None) -> Concentration:
+        """How voting power is spread in an epoch; by default the present one."""
+        return await self._ask(Concentration, "concentration", epoch=epoch)
 
     async def evidence(self) -> list[EvidenceReport]:
         """One piece of evidence for each offender that the node knows of."""

@@ -18,6 +18,7 @@ from consensus.agreement.messages import FLAG_BOUNDARY, Header
 from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.ids import Epoch, Hash, PublicKey, ValidatorIndex
+from consensus.relay.elections.records import latest_election
 from consensus.relay.epochs import EpochSetRecord, current_set, epoch_members, find_epoch_members
 from consensus.relay.stake.records import Standing, identity_key_key
 from consensus.relay.views import StateView
@@ -116,6 +117,12 @@ class Epochs:
         """Who is in an epoch: one that is over and remembered, this one, or the next once it is decided."""
         return self.current.members if epoch == self.current.epoch else self._state().epoch_set(epoch)
 
+    @property
+    def kept(self) -> int:
+        """How many members the latest election kept for lack of others."""
+        election = latest_election(self._state())
+        return 0 if election is None else len(election.kept)
+
     # --- peers
 
     def is_welcome(self, peer: PeerId) -> bool:
@@ -166,7 +173,10 @@ class Epochs:
         if record.standing != Standing.ACTIVE:
             return record.standing == Standing.JAILED
         line = state.roster()[: max(0, state.parameters.max_validators + WAITING)]
-        return any(each.account == record.account for each in line)
+        election = latest_election(state)
+        return any(each.account == record.account for each in line) or (
+            election is not None and record.account in election.standby
+        )
 
     def _term(self, epoch: Epoch, state: StateView) -> Term:
         members = epoch_members(state, epoch)

@@ -379,6 +379,14 @@ class Node:
                 slashed=each.slashed,
                 height=header.height,
             )
+        election = notice.result.election
+        if election is not None and election.kept:
+            self._log.error(
+                "election.kept",
+                epoch=election.epoch,
+                electable=election.electable,
+                kept=[each.hex() for each in election.kept],
+            )
         self.mempool.advance(transactions, view.account)
         self.progress.final((each.hash for each in transactions), header.height, notice.hash)
         self.candidates.on_final(notice)
@@ -416,6 +424,7 @@ class Node:
             "mempool_refused_total": self.mempool.refused,
             "transaction_batches_dropped_total": self.router.dropped_batches,
             "offenders": len(self.evidence),
+            "validators_kept": self.epochs.kept,
             "peers_connected": network.connected,
             "peers_pending": network.pending_inbound,
             "worker_deaths_total": self._workers.deaths,

@@ -9,6 +9,7 @@ from consensus.primitives.ids import Hash, Height
 from node.api import StateReport
 from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.query_elections import concentration, standby
 from node.cli.questions import relay_question
 from node.cli.standing import fetch_roster, fetch_standing
 from node.cli.submit import receipt_rows
@@ -79,8 +80,8 @@ def state(
     """Show the leaf at PATH of the relay state.
 
     PATH is account/KEY or validator/KEY (a public key, key name or key file), chain/ID, head/ID,
-    module/HASH, instance/HASH/ID, epoch-set/EPOCH, offence/KEY/EPOCH, last-block, parameters, roster,
-    supply, NAMESPACE:HEX, or a tree key of 64 hex digits.
+    module/HASH, instance/HASH/ID, epoch-set/EPOCH, exposure/EPOCH/KEY, offence/KEY/EPOCH, election,
+    last-block, parameters, roster, supply, NAMESPACE:HEX, or a tree key of 64 hex digits.
     """
     question = relay_question(path, keys_dir)
     url = rpc_url(rpc)
@@ -153,10 +154,13 @@ def block(output: Output, *, which: str, rpc: str | None) -> None:
 @json_option
 @pass_output
 def validators(output: Output, *, epoch: int | None, rpc: str | None) -> None:
-    """List the validator set of an epoch: who signs, by index."""
+    """List the validator set of an epoch: who signs, by index, with voting power and the stake behind it."""
     reports = ask(rpc_url(rpc), lambda client: client.validators(epoch))
     rows = [
-        (f"{each.index} {each.name}", f"stake {each.stake}  {each.consensus_key.hex()}  {each.address}")
+        (
+            f"{each.index} {each.name}",
+            f"power {each.stake}  support {each.support}  {each.consensus_key.hex()}  {each.address}",
+        )
         for each in reports
     ]
     output.result(to_json(reports), table(rows))
@@ -180,17 +184,18 @@ def validator(output: Output, *, account: str, rpc: str | None, keys_dir: Path |
 @json_option
 @pass_output
 def roster(output: Output, *, rpc: str | None) -> None:
-    """List who may be elected, the most stake first: the first `max_validators` form the next set."""
-    seats, entries = ask(rpc_url(rpc), fetch_roster)
+    """List who may be elected, the most own stake first; nominations decide who is."""
+    entries = ask(rpc_url(rpc), fetch_roster)
     document = [
         {"account": each.account.hex(), "stake": str(each.stake), "joined_height": each.joined_height}
         for each in entries
     ]
-    rows = [
-        (each.account.hex(), f"stake {each.stake}" + ("" if place < seats else "  (no seat)"))
-        for place, each in enumerate(entries)
-    ]
+    rows = [(each.account.hex(), f"stake {each.stake}") for each in entries]
     output.result(document, table(rows) or "nobody may be elected: the set stays as it is")
+
+
+query.add_command(standby)
+query.add_command(concentration)
 
 
 @query.command(epilog=example("phalanx query evidence --json"))

@@ -127,10 +127,9 @@ async def fetch_standing(client: RpcClient, account: PublicKey) -> ValidatorStan
     )
 
 
-async def fetch_roster(client: RpcClient) -> tuple[int, tuple[RosterEntry, ...]]:
-    """The seats of a set, and who may be elected, in order."""
-    record = await leaf(client, ROSTER_KEY, RosterRecord) or RosterRecord()
-    return (await fetch_parameters(client)).max_validators, record.entries
+async def fetch_roster(client: RpcClient) -> tuple[RosterEntry, ...]:
+    """Who may be elected, in order."""
+    return (await leaf(client, ROSTER_KEY, RosterRecord) or RosterRecord()).entries
 
 
 async def fetch_parameters(client: RpcClient) -> Parameters:

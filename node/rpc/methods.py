@@ -124,6 +124,12 @@ async def validators(context: Context, *, epoch: HeightNumber | None = None) -> 
 
 
 @METHODS.method
+async def concentration(context: Context, *, epoch: HeightNumber | None = None) -> Any:
+    """How voting power is spread in an epoch; by default the present one."""
+    return to_json(context.api.concentration(None if epoch is None else Epoch(epoch)))
+
+
+@METHODS.method
 async def evidence(context: Context) -> Any:
     """One piece of evidence for each offender."""
     return to_json(context.api.evidence())

@@ -72,7 +72,8 @@ PageSize = Annotated[int, Field(ge=1, le=10_000)]
 
 _PATHS: Final = (
     "account/KEY, validator/KEY, chain/ID, head/ID, module/HASH, instance/HASH/CHAIN, epoch-set/EPOCH, "
-    "offence/KEY/EPOCH, last-block, parameters, roster, supply, or NAMESPACE:HEX for any key of the tree"
+    "exposure/EPOCH/KEY, offence/KEY/EPOCH, election, last-block, parameters, roster, supply, "
+    "or NAMESPACE:HEX for any key of the tree"
 )
 
 
@@ -93,7 +94,11 @@ def relay_key(path: str) -> RelayKey:
                 return RelayKey(namespace=b"epoch-set", key=_number(number).to_bytes(8, "big"))
             case "offence", [account, epoch]:
                 return RelayKey(namespace=b"offence", key=_hex32(account) + _number(epoch).to_bytes(8, "big"))
-            case "last-block" | "parameters" | "supply" | "roster", []:
+            case "exposure", [epoch, account]:
+                return RelayKey(
+                    namespace=b"exposure", key=_number(epoch).to_bytes(8, "big") + _hex32(account)
+                )
+            case "last-block" | "parameters" | "supply" | "roster" | "election", []:
                 return RelayKey(namespace=b"relay", key=kind.encode())
     except ValueError as error:
         raise UserError(f"path {path!r}: a part of it {error}") from None

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from consensus.agreement.thresholds import stake_thresholds
+from consensus.primitives.ids import Stake
 from consensus.relay.parameters import BILLION
 
 
@@ -43,7 +44,7 @@ class Spread:
 class Concentration:
     """The report on one set."""
 
-    power_total: int
+    power_total: Stake
     validators: Spread
     operators: Spread
     regions: Spread
@@ -53,7 +54,7 @@ class Concentration:
 def concentration(members: Sequence[Holder]) -> Concentration:
     """The report on a set of at least one member, each of a power of at least 1."""
     return Concentration(
-        power_total=sum(each.power for each in members),
+        power_total=Stake(sum(each.power for each in members)),
         validators=_spread([(str(index), each.power) for index, each in enumerate(members)]),
         operators=_spread((each.operator, each.power) for each in members),
         regions=_spread((each.region, each.power) for each in members),
