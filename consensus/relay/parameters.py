@@ -16,6 +16,7 @@ MAX_CODE_BYTES: Final = 1024 * 1024
 BILLION: Final = 1_000_000_000
 MAX_SET: Final = 200  # validators in one epoch (CONSENSUS.md section 1)
 MIN_EXIT_CAP_PPB: Final = 1_000_000  # all stake can leave within a thousand epochs
+MAX_DOWNTIME_EPOCHS: Final = 7  # fewer than `rewards.records.KEPT_EPOCHS`
 DAY_MS: Final = 24 * 60 * 60 * 1_000
 _POSITIVE: Final = (
     "window",
@@ -183,6 +184,11 @@ class Parameters:
             raise ValueError("veto_ms must be below unbonding_ms: what is given back must find its pools")
         if self.verdict_epochs > self.evidence_epochs:
             raise ValueError("verdict_epochs is at most evidence_epochs: nobody would answer any more")
+        if self.downtime_epochs > min(self.evidence_epochs, MAX_DOWNTIME_EPOCHS):
+            raise ValueError(
+                f"downtime_epochs is at most evidence_epochs and {MAX_DOWNTIME_EPOCHS}: for so long the state"
+                " tells who took part"
+            )
 
     def _check_rewards(self) -> None:
         if self.burn_share_ppb + self.proposer_fee_ppb > BILLION:
