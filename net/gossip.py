@@ -13,6 +13,7 @@ same three methods `publish`, `first_seen` and `forward`, and the same `send`-li
 """
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
@@ -63,7 +64,8 @@ class Flood:
         self._fanout = fanout
         self._cache_items = cache_items
         self._random = choose if choose is not None else random.Random()
-        self._holders: dict[bytes, set[PeerId]] = {}  # item hash -> who is known to have it; oldest first
+        # item hash -> who is known to have it; oldest first
+        self._holders: OrderedDict[bytes, set[PeerId]] = OrderedDict()
         self._published = self._first_seen = self._duplicates = self._forwarded = self._not_sent = 0
 
     def publish(self, item: bytes) -> bool:
@@ -126,7 +128,7 @@ class Flood:
 
     def _remember(self, key: bytes) -> set[PeerId]:
         if len(self._holders) >= self._cache_items:
-            del self._holders[next(iter(self._holders))]
+            self._holders.popitem(last=False)  # of a plain dict this would pass all that went before it
         holders: set[PeerId] = set()
         self._holders[key] = holders
         return holders

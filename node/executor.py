@@ -15,7 +15,7 @@ executed: such a block is dropped, and the node goes on.
 """
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -79,7 +79,7 @@ class SignatureCache:
     """
 
     def __init__(self) -> None:
-        self._good: dict[tuple[PublicKey, bytes, Signature], None] = {}
+        self._good: OrderedDict[tuple[PublicKey, bytes, Signature], None] = OrderedDict()
         self._lock = threading.Lock()
 
     def verify(self, key: PublicKey, message: bytes, signature: Signature) -> bool:
@@ -91,7 +91,7 @@ class SignatureCache:
             return False
         with self._lock:
             if len(self._good) >= VERIFIED_CACHE:
-                del self._good[next(iter(self._good))]
+                self._good.popitem(last=False)
             self._good[entry] = None
         return True
 

@@ -4,6 +4,7 @@ The rules are pure: they see the validator set and a predicate on single signatu
 by a cache. What is invalid raises PeerFault with the clause that it breaks.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -49,7 +50,7 @@ class SignatureChecker:
         self._epoch = epoch
         self._keys = keys
         self._verify = verify
-        self._valid: dict[tuple[int, int, int, bytes, bytes], Signature] = {}
+        self._valid: OrderedDict[tuple[int, int, int, bytes, bytes], Signature] = OrderedDict()
 
     def __call__(self, signer: int, kind: int, view: int, block: bytes, aux: bytes, sig: Signature) -> bool:
         """Whether `sig` is `signer`'s over these fields, in this epoch of this chain."""
@@ -68,7 +69,7 @@ class SignatureChecker:
 
     def _keep(self, key: tuple[int, int, int, bytes, bytes], sig: Signature) -> None:
         if len(self._valid) >= MAX_CACHED_SIGNATURES:
-            del self._valid[next(iter(self._valid))]
+            self._valid.popitem(last=False)  # the first of a plain dict is behind all that went before it
         self._valid[key] = sig
 
 
