@@ -13,6 +13,7 @@ from consensus.relay.stake.records import possession_bytes
 from consensus.relay.stake.transactions import Bond, BondMore, RotateKey, SetAddress, Unbond, Unjail, Withdraw
 from node import keys
 from node.api import Role
+from node.cli.claims import claim
 from node.cli.connect import ADDRESS, AMOUNT, open_key
 from node.cli.output import Output, example, json_option, pass_output
 from node.cli.sending import Sending, Submission, sending
@@ -173,6 +174,9 @@ def set_address(output: Output, *, address: Address, send: Sending) -> None:
 def unjail(output: Output, *, send: Sending) -> None:
     """Let a jailed validator be elected again, once its time in jail is over."""
     submit(output, send.submission(), Unjail())
+
+
+stake.add_command(claim)
 
 
 def _check_dialled(address: Address, how: str) -> None:
