@@ -36,6 +36,8 @@ from consensus.primitives.codec import _plan_of as plan_of
 from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.ids import ZERO_HASH, Amount, Epoch, Hash, Milliseconds, Nonce, SecretSeed
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Recorder, get, tree_key, update, witness_from
+from consensus.relay.offences.records import CaseState
+from consensus.relay.offences.table import OffenceKind
 from consensus.relay.receipts import Code
 from consensus.relay.stake.records import PoolKind, Standing
 from consensus.relay.transactions import (
@@ -76,11 +78,15 @@ MODULES = (
     "consensus.relay.registry",
     "consensus.relay.elections.records",
     "consensus.relay.epochs",
+    "consensus.relay.offences.meter",
+    "consensus.relay.offences.records",
+    "consensus.relay.offences.transactions",
     "consensus.relay.rewards.records",
     "consensus.relay.rewards.transactions",
     "consensus.relay.rewards.votes",
     "consensus.relay.stake.records",
     "consensus.relay.stake.transactions",
+    "consensus.relay.ring",
     "consensus.relay.views",
     "node.router",
     "node.state_sync.messages",
@@ -218,7 +224,8 @@ def test_every_tagged_class_of_the_consensus_is_a_documented_record() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Kind, CertificateType, Want, Role, Verdict, Code, Standing, PoolKind, Offence]
+    "kind",
+    [Kind, CertificateType, Want, Role, Verdict, Code, Standing, PoolKind, Offence, OffenceKind, CaseState],
 )
 def test_numbers_of_an_enumeration_are_documented(kind: type[enum.IntEnum]) -> None:
     assert enum_row(kind) in TEXT
