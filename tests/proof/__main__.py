@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         began_s, began_cpu_s = time.monotonic(), _cpu_s()
         print(f"{name} …", file=sys.stderr, flush=True)
         suite = cast(Suite, import_module(f"tests.proof.{name}"))
-        result = suite.run(options.quick, options.jobs)
+        try:
+            result = suite.run(options.quick, options.jobs)
+        except Exception:
+            print(report(rows, quick=options.quick))  # hours of the suites before it are not lost with this
+            print(f"{name} could not be tried; the table ends before it", flush=True)
+            raise
         rows.append((result, time.monotonic() - began_s, _cpu_s() - began_cpu_s))
     print(report(rows, quick=options.quick))
     return 0 if all(result.passed for result, _, _ in rows) else 1
