@@ -1,4 +1,4 @@
-"""The table of the machine proof: what it says, and that a suite which can not be tried takes none with it."""
+"""The table of the machine proof: what it says, and that a suite that fails to run takes none with it."""
 
 from types import SimpleNamespace
 
