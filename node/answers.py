@@ -23,6 +23,7 @@ from consensus.relay.elections.records import exposure
 from consensus.relay.elections.reporting import concentration_of
 from consensus.relay.epochs import EpochSetRecord
 from consensus.relay.genesis import Genesis
+from consensus.relay.rewards.economy import Economy
 from consensus.relay.transactions import transaction_hash
 from net.transport import Transport
 from node.answers_guests import GuestAnswers
@@ -230,6 +231,10 @@ class Answers(TransactionAnswers, GuestAnswers, FinalityFeed):
         """How voting power is spread in an epoch; in this one if none is said."""
         asked, _ = self._set_of(epoch)
         return concentration_of(self._chain.view, asked)
+
+    def economy(self) -> Economy:
+        """The economy in the newest final state."""
+        return self._chain.view.economy()
 
     def _set_of(self, epoch: Epoch | None) -> tuple[Epoch, EpochSetRecord]:
         asked = self._epochs.current.epoch if epoch is None else epoch

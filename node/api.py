@@ -31,6 +31,7 @@ from consensus.primitives.ids import (
     View,
 )
 from consensus.relay.elections.concentration import Concentration
+from consensus.relay.rewards.economy import Economy
 
 NO_AMOUNT: Final = Amount(0)
 NO_FUEL: Final = Fuel(0)
@@ -326,6 +327,10 @@ class NodeApi(Protocol):
 
     def concentration(self, epoch: Epoch | None = None) -> Concentration:
         """How voting power is spread in an epoch, by default this one. Raises UserError if not known."""
+        ...
+
+    def economy(self) -> Economy:
+        """What is issued, staked, waiting, and what came of the latest epochs."""
         ...
 
     def evidence(self) -> list[EvidenceReport]:

@@ -24,6 +24,7 @@ from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey, View
 from consensus.relay.elections.concentration import Concentration
+from consensus.relay.rewards.economy import Economy
 from node.api import (
     AccountReport,
     BlockReport,
@@ -230,6 +231,10 @@ class RpcClient:
     async def concentration(self, epoch: int | None = None) -> Concentration:
         """How voting power is spread in an epoch; by default the present one."""
         return await self._ask(Concentration, "concentration", epoch=epoch)
+
+    async def economy(self) -> Economy:
+        """What is issued, staked and waiting, and what came of the latest epochs."""
+        return await self._ask(Economy, "economy")
 
     async def evidence(self) -> list[EvidenceReport]:
         """One piece of evidence for each offender that the node knows of."""

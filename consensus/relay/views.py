@@ -38,6 +38,7 @@ from consensus.relay.registry import (
     Registry,
     module_index_key,
 )
+from consensus.relay.rewards.economy import Economy, economy
 from consensus.relay.stake.records import RosterEntry, ValidatorRecord
 from consensus.relay.stake.stakes import Stakes
 
@@ -132,6 +133,10 @@ class StateView:
     def supply(self) -> Supply:
         """Units issued and burnt."""
         return self._ledger.existing(Supply, SUPPLY_KEY)
+
+    def economy(self) -> Economy:
+        """What is issued, staked, waiting, and what came of the latest epochs."""
+        return economy(self._ledger, self.stakes)
 
     def last_block(self) -> LastBlock:
         """The block, as its own post-state tells it."""

@@ -9,6 +9,7 @@ from consensus.primitives.ids import Hash, Height
 from node.api import StateReport
 from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.query_economy import economy
 from node.cli.query_elections import concentration, standby
 from node.cli.questions import relay_question
 from node.cli.standing import fetch_roster, fetch_standing
@@ -196,6 +197,7 @@ def roster(output: Output, *, rpc: str | None) -> None:
 
 query.add_command(standby)
 query.add_command(concentration)
+query.add_command(economy)
 
 
 @query.command(epilog=example("phalanx query evidence --json"))

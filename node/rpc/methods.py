@@ -130,6 +130,12 @@ async def concentration(context: Context, *, epoch: HeightNumber | None = None) 
 
 
 @METHODS.method
+async def economy(context: Context) -> Any:
+    """What is issued, staked and waiting, and what came of the latest epochs."""
+    return to_json(context.api.economy())
+
+
+@METHODS.method
 async def evidence(context: Context) -> Any:
     """One piece of evidence for each offender."""
     return to_json(context.api.evidence())

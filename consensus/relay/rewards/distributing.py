@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consensus.primitives.codec import decode
-from consensus.primitives.ids import Epoch, Hash, PublicKey
+from consensus.primitives.ids import Amount, Epoch, Hash, PublicKey
 from consensus.relay.elections.records import exposure
 from consensus.relay.epochs import EpochMember, Reads, epoch_members
 from consensus.relay.ledger import SUPPLY_KEY, Pot, PotRecord, Supply
@@ -74,16 +74,16 @@ def end_epoch(run: Run) -> None:
         EpochRewards(
             epoch=epoch,
             elapsed_ms=income.elapsed_ms,
-            staked=income.staked,
-            circulating=income.circulating,
+            staked=Amount(income.staked),
+            circulating=Amount(income.circulating),
             rate_ppb=income.rate_ppb,
             take_ppb=income.take_ppb,
-            issued=income.issued,
-            fees=income.fees,
-            treasury=treasury + unplaced,
-            validators=sum(earned) - unplaced,
-            burnt=nobody,
-            attesters=attested,
+            issued=Amount(income.issued),
+            fees=Amount(income.fees),
+            treasury=Amount(treasury + unplaced),
+            validators=Amount(sum(earned) - unplaced),
+            burnt=Amount(nobody),
+            attesters=Amount(attested),
         ),
     )
     run.ledger.put(LATEST_REWARDS_KEY, LatestRewards(epoch=epoch))

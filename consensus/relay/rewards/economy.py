@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from consensus.primitives.ids import Amount
 from consensus.relay.ledger import SUPPLY_KEY, Ledger, Pot, Supply
 from consensus.relay.rewards.issuance import curve_of, staking_ratio_ppb, yearly_rate_ppb
 from consensus.relay.rewards.records import (
@@ -16,18 +17,29 @@ from consensus.relay.stake.stakes import Stakes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pots:
+    """Units in nobody's account, as in `ledger.Pot`."""
+
+    treasury: Amount
+    slashed: Amount
+    fees: Amount
+    bonds: Amount
+    deposits: Amount
+    rewards: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Economy:
     """Amounts in units, rates in parts per billion. The rates are those of an epoch that would end now."""
 
-    issued: int  # ever
-    burnt: int
-    staked: int  # in all pools, leaving ones included
+    issued: Amount  # ever
+    burnt: Amount
+    staked: Amount  # in all pools, leaving ones included
     staking_ratio_ppb: int  # of what is not burnt
     inflation_ppb: int  # issued in a year, of what is not burnt
     take_rate_ppb: int  # of an epoch's income, to the treasury
-    treasury: int
-    unclaimed: int  # earned by stake and not claimed: beside the pots
-    pots: dict[str, int]  # by name; the treasury is one
+    unclaimed: Amount  # earned by stake and not claimed: beside the pots
+    pots: Pots
     epochs: tuple[EpochRewards, ...]  # what came of the latest, the newest first
 
 
@@ -37,15 +49,14 @@ def economy(ledger: Ledger, stakes: Stakes) -> Economy:
     circulating, staked = supply.issued - supply.burnt, stakes.total_bonded()
     ratio, treasury = staking_ratio_ppb(staked, circulating), ledger.pot(Pot.TREASURY)
     return Economy(
-        issued=supply.issued,
-        burnt=supply.burnt,
-        staked=staked,
+        issued=Amount(supply.issued),
+        burnt=Amount(supply.burnt),
+        staked=Amount(staked),
         staking_ratio_ppb=ratio,
         inflation_ppb=yearly_rate_ppb(curve_of(ledger.parameters), ratio),
         take_rate_ppb=take_rate_ppb(ledger.parameters, treasury, circulating),
-        treasury=treasury,
-        unclaimed=stakes.totals().rewards,
-        pots={each.name.lower(): ledger.pot(each) for each in Pot},
+        unclaimed=Amount(stakes.totals().rewards),
+        pots=Pots(**{each.name.lower(): Amount(ledger.pot(each)) for each in Pot}),
         epochs=_latest(ledger),
     )
 

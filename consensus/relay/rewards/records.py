@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from consensus.agreement.validators import MAX_VALIDATORS
-from consensus.primitives.codec import U32, U64, U128, MaxLength
-from consensus.primitives.ids import Epoch, Hash, Height, PublicKey, View
+from consensus.primitives.codec import U32, U64, MaxLength
+from consensus.primitives.ids import Amount, Epoch, Hash, Height, PublicKey, View
 from consensus.primitives.tree import tree_key
 
 KEPT_EPOCHS: Final = 8
@@ -62,16 +62,16 @@ class EpochRewards:
     WIRE_VERSION: ClassVar[int] = 1
     epoch: Epoch
     elapsed_ms: U64
-    staked: U128
-    circulating: U128
+    staked: Amount
+    circulating: Amount
     rate_ppb: U32  # issued in a year, of all units
     take_ppb: U32  # of the income, to the treasury
-    issued: U128
-    fees: U128
-    treasury: U128
-    validators: U128  # commissions and rewards of nominations
-    burnt: U128  # for what was not done
-    attesters: U128
+    issued: Amount
+    fees: Amount
+    treasury: Amount
+    validators: Amount  # commissions and rewards of nominations
+    burnt: Amount  # for what was not done
+    attesters: Amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
