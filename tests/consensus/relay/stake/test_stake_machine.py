@@ -461,7 +461,10 @@ class StakeMachine(RuleBasedStateMachine):
                 (1, partial(self.claim, who, pick)),
                 (1, partial(self.bond, who, amount, pick)),
                 (1, partial(self.bond_more, who, amount)),
-                (1, partial(self.unjail, who)),
+                (
+                    1,
+                    partial(self.convict, who, pick % 9 == 0) if pick % 4 == 0 else partial(self.unjail, who),
+                ),
                 (2, partial(self.cut, pick, pick % 3, part() / 2, pick % 4 == 0)),
                 (2, partial(self.pay, pick, pick % 2, amount)),
                 (4, partial(self.next_block, chance.randint(1, 3), chance.choice((10, 200)))),
