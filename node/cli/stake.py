@@ -41,7 +41,7 @@ def stake() -> None:
 @click.argument("node", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--amount", type=AMOUNT, required=True, help="Units to lock; at least the network's min_stake.")
 @click.option("--name", help="What others see. Default: the node's name.")
-@click.option("--address", type=ADDRESS, help="Where others dial the node. Default: as it was made.")
+@click.option("--address", type=ADDRESS, help="Where others dial it: IP:PORT. Default: as it was made.")
 @sending(who=WHO_OF_NODE, required=False)
 @json_option
 @pass_output
