@@ -6,7 +6,7 @@ not decode convicts its sender, because links are authenticated. Transactions tr
 thousand of them are a few frames; a batch is flooded as one item.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Protocol
@@ -43,6 +43,7 @@ BATCH_TRANSACTIONS: Final = 512
 MAX_BATCH_TRANSACTIONS: Final = 4_096
 MAX_BATCH_BYTES: Final = 2 * MAX_TRANSACTION_BYTES
 INTAKE_BATCHES: Final = 64  # batches of transactions waiting to be checked; beyond, they are dropped
+INTAKE_PER_PEER: Final = 16  # of these from one peer, which must not keep the others' out
 SERVE_REQUESTS: Final = 128  # peers catching up at once, one request of each; beyond, they ask again
 
 
@@ -137,7 +138,10 @@ class Router:
         self._transport: Transport | None = None
         self._inbox: Inbox | None = None
         self._flood: Flood | None = None
-        self._to_check, self._unchecked = trio.open_memory_channel[TransactionBatch](INTAKE_BATCHES)
+        self._to_check, self._unchecked = trio.open_memory_channel[tuple[PeerId, TransactionBatch]](
+            INTAKE_BATCHES
+        )
+        self._intake: Counter[PeerId] = Counter()  # batches of each that wait there
         self._unserved: OrderedDict[Peer, ServeChain] = OrderedDict()  # in turn
         self._asked = trio.Event()
 
@@ -177,10 +181,11 @@ class Router:
             if self._evidence.receive(item.evidence):
                 self._flood.forward(frame)
             return
-        try:
-            self._to_check.send_nowait(item)
-        except trio.WouldBlock:
+        if self._intake[sender] >= INTAKE_PER_PEER or self._intake.total() >= INTAKE_BATCHES:
             self.dropped_batches += 1
+            return
+        self._intake[sender] += 1
+        self._to_check.send_nowait((sender, item))
 
     def peer_up(self, peer: PeerId) -> None:
         """A session stands."""
@@ -306,7 +311,11 @@ class Router:
 
     async def take_batch(self) -> tuple[bytes, ...]:
         """The next batch of transactions from peers."""
-        return (await self._unchecked.receive()).transactions
+        sender, batch = await self._unchecked.receive()
+        self._intake[sender] -= 1
+        if not self._intake[sender]:
+            del self._intake[sender]
+        return batch.transactions
 
     # --- tasks
 

@@ -37,6 +37,7 @@ from node.router import (
     BATCH_BYTES,
     BATCH_TRANSACTIONS,
     INTAKE_BATCHES,
+    INTAKE_PER_PEER,
     MAX_BATCH_BYTES,
     SERVE_REQUESTS,
     SMALL_PROPOSAL_BYTES,
@@ -272,6 +273,27 @@ def test_batches_are_bounded_and_lose_nothing(sizes, many) -> None:
             assert len(batch) == 1 or sum(map(len, batch)) <= BATCH_BYTES
 
 
+def test_who_floods_most_keeps_nobody_elses_transactions_out() -> None:
+    router, _, _ = made()
+    loud, quiet = VALIDATORS[1:3]
+
+    def batch(number: int) -> bytes:
+        return encode(TransactionBatch(transactions=(b"%d" % number,)))
+
+    async def run() -> None:
+        for number in range(3 * INTAKE_BATCHES):
+            await router.receive(loud, Lane.TRANSACTIONS, batch(number))
+        await router.receive(quiet, Lane.TRANSACTIONS, batch(999))
+        taken = [await router.take_batch() for _ in range(INTAKE_PER_PEER + 1)]
+        assert taken[-1] == (b"999",)
+        assert router.dropped_batches == 3 * INTAKE_BATCHES - INTAKE_PER_PEER
+        await router.receive(loud, Lane.TRANSACTIONS, batch(1_000))  # and has its turn again
+        assert await router.take_batch() == (b"1000",)
+        assert not router._intake
+
+    trio.run(run)
+
+
 def test_a_batch_counts_once_and_what_is_too_much_is_dropped() -> None:
     router, transport, _ = made()
 
@@ -279,9 +301,10 @@ def test_a_batch_counts_once_and_what_is_too_much_is_dropped() -> None:
         frames = [
             encode(TransactionBatch(transactions=(b"%d" % index,))) for index in range(INTAKE_BATCHES + 5)
         ]
-        for frame in frames:
-            for peer in VALIDATORS[1:]:
-                await router.receive(peer, Lane.TRANSACTIONS, frame)
+        peers = [PeerId(bytes([index]) * 32) for index in range(INTAKE_BATCHES + 5)]
+        for frame, peer in zip(frames, peers, strict=True):
+            for sender in (peer, *VALIDATORS[1:]):
+                await router.receive(sender, Lane.TRANSACTIONS, frame)
         assert router.dropped_batches == 5
         taken = [await router.take_batch() for _ in range(INTAKE_BATCHES)]
         assert taken == [(b"%d" % index,) for index in range(INTAKE_BATCHES)]
