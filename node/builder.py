@@ -12,7 +12,7 @@ from typing import Final
 
 from consensus.agreement.events import BuildPayload, PayloadBuilt
 from consensus.agreement.evidence import Evidence
-from consensus.candidates.receipts import CandidateInclusion
+from consensus.candidates.receipts import Attestation, CandidateInclusion
 from consensus.candidates.view import RelayView
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.ids import ZERO_HASH, Hash, Height, PublicKey
@@ -27,6 +27,7 @@ from consensus.relay.blocks import (
 from consensus.relay.epochs import current_set, epoch_of
 from consensus.relay.ledger import RECORD_LIMIT, AccountRecord, account_key
 from consensus.relay.offences.judging import Bench, choose_evidence
+from consensus.relay.offences.verdicts import choose_statements
 from consensus.relay.rewards.participation import open_sample
 from consensus.relay.rewards.votes import VoteInclusion, votes_weight
 from consensus.relay.views import StateView
@@ -58,17 +59,20 @@ class PayloadBuilder:
         idle_interval_us: int,
         includable: Includable,
         evidence: Callable[[], Sequence[Evidence]],
+        statements: Callable[[], Sequence[Attestation]],
         votes: VoteBook,
         answer: Callable[[PayloadBuilt], None],
     ) -> None:
         """`evidence`: what is known and not yet settled by a final block, in the order to include it in.
-        `votes`: what came in of those that blocks may carry."""
+        `statements`: what validators signed against a verdict. `votes`: what came in of those that blocks
+        may carry."""
         self._executor = executor
         self._mempool = mempool
         self._limits = limits
         self._idle_interval_us = idle_interval_us
         self._includable = includable
         self._evidence = evidence
+        self._statements = statements
         self._votes = votes
         self._answer = answer
         self._pending: _Pending | None = None
@@ -142,8 +146,9 @@ class PayloadBuilder:
             verify=self._executor.signatures.verify,
         )
         evidence = choose_evidence(bench, self._evidence(), limits.max_evidence)
-        room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in evidence)
-        weight = limits.max_weight - EVIDENCE_WEIGHT * len(evidence)
+        statements = choose_statements(bench, self._statements(), limits.max_evidence)
+        room = limits.max_bytes - HEADROOM_BYTES - sum(len(encode(each)) for each in (*evidence, *statements))
+        weight = limits.max_weight - EVIDENCE_WEIGHT * (len(evidence) + len(statements))
         votes = self._asked_votes(view)
         if votes is not None and len(encode(votes)) <= room and votes_weight(votes) <= weight:
             room -= len(encode(votes))
@@ -165,10 +170,10 @@ class PayloadBuilder:
                 max_weight=weight,
                 max_transactions=limits.max_transactions,
             )
-        if not (chosen or candidates or evidence or votes):
+        if not (chosen or candidates or evidence or statements or votes):
             return EMPTY_PAYLOAD, 0, False
-        payload = encode_payload([each.raw for each in chosen], candidates, evidence, votes)
-        return payload, len(chosen), bool(chosen or candidates or evidence)
+        payload = encode_payload([each.raw for each in chosen], candidates, evidence, votes, statements)
+        return payload, len(chosen), bool(chosen or candidates or evidence or statements)
 
     def _asked_votes(self, view: StateView) -> VoteInclusion | None:
         """Those that the state asks the next block for, as far as they came in."""

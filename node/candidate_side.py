@@ -7,7 +7,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from consensus.agreement.events import Peer, SignStatement, StatementRefused, StatementSigned
-from consensus.candidates.receipts import CandidateInclusion, CandidateMessage
+from consensus.candidates.receipts import Attestation, CandidateInclusion, CandidateMessage
 from consensus.candidates.view import RelayView
 from consensus.primitives.ids import ChainId, Hash
 from consensus.relay.genesis import Genesis
@@ -136,6 +136,10 @@ class CandidateSide:
     def includable(self, view: RelayView, limit: int) -> Sequence[CandidateInclusion]:
         """What a leader may include."""
         return () if self.validation is None else self.validation.includable(view, limit)
+
+    def contrary(self) -> Sequence[Attestation]:
+        """What validators signed against a verdict."""
+        return () if self.validation is None else self.validation.contrary()
 
     def statistics(self) -> dict[str, Any]:
         """Counters, for metrics."""

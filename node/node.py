@@ -209,6 +209,7 @@ class Node:
                 idle_interval_us=genesis.parameters.idle_interval_ms * 1_000,
                 includable=self.candidates.includable,
                 evidence=self.evidence.waiting,
+                statements=self.candidates.contrary,
                 votes=self.driver.votes,
                 answer=self.driver.post,
             )

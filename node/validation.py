@@ -166,6 +166,10 @@ class Validation:
         """At most `limit` inclusions for a block that builds on the state of `view`."""
         return self._machine.includable(view, limit) if len(self._machine) else []
 
+    def contrary(self) -> tuple[Attestation, ...]:
+        """What validators signed against a verdict that a final block carries."""
+        return self._machine.contrary()
+
     def statistics(self) -> dict[str, int]:
         """Counters, for metrics."""
         return {

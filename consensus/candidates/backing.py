@@ -45,6 +45,7 @@ from consensus.candidates.backing_events import (
     SendCandidateMessage,
     Sender,
 )
+from consensus.candidates.contrary import ContraryStatements
 from consensus.candidates.execution import CandidateTask, InboxMessage
 from consensus.candidates.including import includable
 from consensus.candidates.lifecycle import (
@@ -100,6 +101,7 @@ class Backing:
         self._early = EarlyAttestations()
         self._next = EarlyAttestations()  # of the epoch after this
         self._served = ServedPovs()
+        self._contrary = ContraryStatements()
 
     def __len__(self) -> int:
         return len(self._candidates)
@@ -133,6 +135,10 @@ class Backing:
         return includable(
             self._candidates.values(), view, limit, validators=self._validators, epoch=self._epoch
         )
+
+    def contrary(self) -> tuple[Attestation, ...]:
+        """What validators signed against a verdict that a block carries."""
+        return self._contrary.all()
 
     # --- messages
 
@@ -186,7 +192,15 @@ class Backing:
         if attestation.epoch != self._epoch or attestation.validator >= len(self._validators):
             return
         found = self._candidates.get(attestation.candidate)
-        if found is None:
+        if self._contrary.is_late(attestation):
+            key = self._validators.keys[attestation.validator]
+            if self._verify(key, attestation.sign_bytes(self._chain_id_hash), attestation.signature):
+                self._contrary.keep_late(attestation)
+            else:
+                yield CandidateMisbehaviour(
+                    sender=sender, reason="an attestation that its validator did not sign"
+                )
+        elif found is None:
             yield from self._keep_early(sender, attestation)
         else:
             yield from self._count(found, attestation, sender)
@@ -217,6 +231,7 @@ class Backing:
             )
             return
         if any(validator in votes for votes in found.votes.values()):
+            found.second[verdict][validator] = attestation.signature
             yield CandidateMisbehaviour(
                 sender=sender, reason=f"validator {validator} says valid and invalid of one candidate"
             )
@@ -407,6 +422,10 @@ class Backing:
     def _forget(self, found: Tracked, stage: Stage, reason: str) -> Iterator[BackingEffect]:
         """The candidate is settled. What we attested stays served for a while, within SERVED_BYTES."""
         del self._candidates[found.name]
+        if stage in (Stage.ENACTED, Stage.REJECTED):
+            verdict = Verdict.VALID if stage is Stage.ENACTED else Verdict.INVALID
+            said = found.votes, found.second
+            self._contrary.settle(found.name, found.header, verdict, self._epoch, *said)
         if found.pov is not None and found.own is not None:
             self._served.keep(found.name, CandidateOffer(header=found.header, pov=found.pov))
         yield CandidateStage(candidate=found.name, header=found.header, stage=stage, reason=reason)

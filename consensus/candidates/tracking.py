@@ -39,6 +39,9 @@ class Tracked:
     votes: dict[Verdict, dict[ValidatorIndex, Signature]] = field(
         default_factory=lambda: {verdict: {} for verdict in Verdict}
     )
+    second: dict[Verdict, dict[ValidatorIndex, Signature]] = field(  # of who had said the other: not counted
+        default_factory=lambda: {verdict: {} for verdict in Verdict}
+    )
     _holders: list[Sender] = field(default_factory=list)
     _asked_height: int | None = None
 
@@ -59,7 +62,7 @@ class Tracked:
     def forget_attestations(self) -> None:
         """Another epoch began: nobody's signature counts any more; verdict, PoV and holders stay."""
         self.own = None
-        for votes in self.votes.values():
+        for votes in (*self.votes.values(), *self.second.values()):
             votes.clear()
 
     def is_worth_keeping(self) -> bool:

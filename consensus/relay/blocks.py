@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Final
 
 from consensus.agreement.evidence import Evidence
 from consensus.agreement.messages import payload_root
-from consensus.candidates.receipts import CandidateInclusion
+from consensus.candidates.receipts import Attestation, CandidateInclusion
 from consensus.primitives import crypto
 from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.errors import DecodeError, InvalidBlock, InvalidTransaction
@@ -37,12 +37,14 @@ CANDIDATE_WEIGHT: Final = 300  # microseconds of the ledger's work for one inclu
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
     """A relay block's contents, in the order in which they take effect: votes for an ancestor, which are only
-    counted; evidence, sorted by (epoch, signer), one piece for each; candidates, sorted by (chain, height);
-    transactions in given order."""
+    counted; evidence, sorted by (epoch, signer), one piece for each; statements that contradict a verdict,
+    sorted by (epoch, validator, candidate); candidates, sorted by (chain, height); transactions in given
+    order."""
 
     WIRE_VERSION: ClassVar[int] = 2
     votes: VoteInclusion | None = None
     evidence: Annotated[tuple[Evidence, ...], MaxLength(MAX_BLOCK_EVIDENCE)] = ()
+    statements: Annotated[tuple[Attestation, ...], MaxLength(MAX_BLOCK_EVIDENCE)] = ()
     candidates: Annotated[tuple[CandidateInclusion, ...], MaxLength(MAX_BLOCK_CANDIDATES)] = ()
     transactions: Annotated[
         tuple[Annotated[bytes, MaxLength(MAX_TRANSACTION_BYTES)], ...], MaxLength(MAX_BLOCK_TRANSACTIONS)
@@ -71,6 +73,7 @@ class CheckedPayload:
     weight: int
     evidence: tuple[Evidence, ...] = ()
     votes: VoteInclusion | None = None
+    statements: tuple[Attestation, ...] = ()
 
 
 EMPTY_PAYLOAD: Final = encode(Payload())
@@ -93,12 +96,14 @@ def encode_payload(
     candidates: Sequence[CandidateInclusion] = (),
     evidence: Sequence[Evidence] = (),
     votes: VoteInclusion | None = None,
+    statements: Sequence[Attestation] = (),
 ) -> bytes:
-    """The payload of these items; evidence and candidates are put in their order."""
+    """The payload of these items; evidence, statements and candidates are put in their order."""
     return encode(
         Payload(
             votes=votes,
             evidence=tuple(sorted(evidence, key=_evidence_order)),
+            statements=tuple(sorted(statements, key=_statement_order)),
             candidates=tuple(sorted(candidates, key=_candidate_order)),
             transactions=tuple(transactions),
         )
@@ -125,8 +130,9 @@ def check_payload(
             f"{len(decoded.transactions)} transactions, the limit is {limits.max_transactions}"
         )
     _check_evidence(decoded.evidence, limits)
+    _check_statements(decoded.statements, limits)
     _check_candidates(decoded.candidates, limits)
-    weight = EVIDENCE_WEIGHT * len(decoded.evidence)
+    weight = EVIDENCE_WEIGHT * (len(decoded.evidence) + len(decoded.statements))
     weight += sum(candidate_weight(each) for each in decoded.candidates)
     weight += 0 if decoded.votes is None else votes_weight(decoded.votes)
     if weight > limits.max_weight:
@@ -155,6 +161,7 @@ def check_payload(
         weight,
         decoded.evidence,
         decoded.votes,
+        decoded.statements,
     )
 
 
@@ -173,12 +180,25 @@ def _evidence_order(evidence: Evidence) -> tuple[int, int]:
 
 def _check_evidence(evidence: tuple[Evidence, ...], limits: BlockLimits) -> None:
     """Form alone, which the leader has in its hands: whether a piece convicts depends on the state, and one
-    that does not is void (`slashing`)."""
+    that does not is void (`offences.judging`)."""
     if len(evidence) > limits.max_evidence:
         raise InvalidBlock(f"{len(evidence)} pieces of evidence, the quota is {limits.max_evidence}")
     order = [_evidence_order(each) for each in evidence]
     if any(first >= second for first, second in pairwise(order)):
         raise InvalidBlock("the evidence is not sorted, one piece for each epoch and signer")
+
+
+def _statement_order(statement: Attestation) -> tuple[int, int, bytes]:
+    return statement.epoch, statement.validator, statement.candidate
+
+
+def _check_statements(statements: tuple[Attestation, ...], limits: BlockLimits) -> None:
+    """As for evidence, with a quota of the same size."""
+    if len(statements) > limits.max_evidence:
+        raise InvalidBlock(f"{len(statements)} statements, the quota is {limits.max_evidence}")
+    order = [_statement_order(each) for each in statements]
+    if any(first >= second for first, second in pairwise(order)):
+        raise InvalidBlock("the statements are not sorted and distinct")
 
 
 def _check_candidates(candidates: tuple[CandidateInclusion, ...], limits: BlockLimits) -> None:

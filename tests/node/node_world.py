@@ -267,6 +267,7 @@ class Core:
             idle_interval_us=IDLE_MS * 1_000,
             includable=lambda view, limit: (),
             evidence=lambda: world.accusations,
+            statements=tuple,
             votes=self.driver.votes,
             answer=self.driver.post,
         )

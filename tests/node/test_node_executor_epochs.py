@@ -155,6 +155,7 @@ def test_what_a_leader_builds_at_the_end_of_an_epoch() -> None:
         idle_interval_us=1_000_000,
         includable=lambda view, limit: (),
         evidence=tuple,
+        statements=tuple,
         votes=VoteBook(),
         answer=built.append,
     )

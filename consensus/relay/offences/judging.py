@@ -17,7 +17,14 @@ from consensus.candidates.receipts import Attestation
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Epoch, Hash, Milliseconds, PublicKey, Signature
-from consensus.relay.epochs import EpochMember, Reads, current_set, find_epoch_members, is_answerable
+from consensus.relay.epochs import (
+    EpochMember,
+    Reads,
+    current_set,
+    epoch_members,
+    find_epoch_members,
+    is_answerable,
+)
 from consensus.relay.ledger import RECORD_LIMIT
 from consensus.relay.offences.convicting import convict, stands_against
 from consensus.relay.offences.records import OffenceRecord, offence_key
@@ -146,6 +153,16 @@ def apply_evidence(run: Run, evidence: Evidence) -> None:
     if isinstance(found, Void):
         run.void[evidence_hash(evidence)] = found.reason
         return
-    proposer = find_epoch_members(run.ledger, run.context.epoch)
-    reporter = None if proposer is None else proposer.members[run.context.proposer].account
-    convict(run, found.account, found.epoch, found.offence, reporter=reporter, evidence=evidence)
+    convict(
+        run,
+        found.account,
+        found.epoch,
+        found.offence,
+        reporter=proposer_account(run),
+        evidence=evidence,
+    )
+
+
+def proposer_account(run: Run) -> PublicKey:
+    """Who proposed the running block."""
+    return epoch_members(run.ledger, run.context.epoch).members[run.context.proposer].account

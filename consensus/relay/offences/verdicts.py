@@ -18,14 +18,26 @@ while its candidate was in question has decided nothing, and every block of ever
 for weeks. A later policy has its own rule for who must judge, and then hands the verdict to `note_verdict`.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from consensus.agreement.statements import Verdict
 from consensus.candidates.receipts import Attestation, CandidateHeader
-from consensus.primitives.ids import Hash
+from consensus.primitives.codec import encode
+from consensus.primitives.crypto import hash_tagged
+from consensus.primitives.ids import Epoch, Hash
 from consensus.relay.ledger import Ledger
-from consensus.relay.offences.convicting import stands_against
-from consensus.relay.offences.judging import Bench, Guilty, Void, find_member, find_record, is_signed
+from consensus.relay.offences.convicting import convict, stands_against
+from consensus.relay.offences.judging import (
+    Bench,
+    Guilty,
+    Void,
+    bench_of,
+    find_member,
+    find_record,
+    is_signed,
+    proposer_account,
+)
 from consensus.relay.offences.records import VerdictRecord, decode_verdict, verdict_key
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.ring import Ring
@@ -71,15 +83,43 @@ def judge_statement(bench: Bench, statement: Attestation) -> Guilty | Void:
     member = find_member(bench, statement.epoch, statement.validator)
     if isinstance(member, Void):
         return member
-    if not is_signed(bench, statement, member):
-        return Void("its signer did not sign it", false=True)
     raw = bench.state.read(verdict_key(statement.candidate))
     if raw is None:
         return Void("its candidate has no verdict, or one too old to convict by")
     contrary, kind = _CONTRARY[Verdict(decode_verdict(raw).verdict)]
     if statement.verdict != contrary:
         return Void("it says what the verdict says", false=True)
-    return _unless_convicted(bench, Guilty(member.account, statement.epoch, kind))
+    found = _unless_convicted(bench, Guilty(member.account, statement.epoch, kind))
+    if isinstance(found, Guilty) and not is_signed(bench, statement, member):
+        return Void("its signer did not sign it", false=True)
+    return found
+
+
+def statement_hash(statement: Attestation) -> Hash:
+    """Names a statement in a block that may be void."""
+    return hash_tagged(b"PHALANX/statement/1", encode(statement))
+
+
+def apply_statement(run: Run, statement: Attestation) -> None:
+    """Convict who signed against a verdict, or note why the statement is void; the proposer reports it."""
+    found = judge_statement(bench_of(run), statement)
+    if isinstance(found, Void):
+        run.void[statement_hash(statement)] = found.reason
+        return
+    convict(run, found.account, found.epoch, found.offence, reporter=proposer_account(run))
+
+
+def choose_statements(bench: Bench, statements: Iterable[Attestation], limit: int) -> list[Attestation]:
+    """What a leader puts into a block on this state: at most `limit`, one for each epoch and validator, none
+    that would be void by itself."""
+    chosen: dict[tuple[Epoch, int], Attestation] = {}
+    for each in statements:
+        if len(chosen) >= limit:
+            break
+        place = (each.epoch, each.validator)
+        if place not in chosen and isinstance(judge_statement(bench, each), Guilty):
+            chosen[place] = each
+    return list(chosen.values())
 
 
 def judge_contradiction(bench: Bench, valid: Attestation, invalid: Attestation) -> Guilty | Void:
@@ -96,12 +136,16 @@ def judge_contradiction(bench: Bench, valid: Attestation, invalid: Attestation) 
     member = find_member(bench, valid.epoch, valid.validator)
     if isinstance(member, Void):
         return member
-    if not (is_signed(bench, valid, member) and is_signed(bench, invalid, member)):
+    found = _unless_convicted(
+        bench, Guilty(member.account, valid.epoch, OffenceKind.CONTRADICTORY_STATEMENTS)
+    )
+    if isinstance(found, Guilty) and not all(is_signed(bench, each, member) for each in (valid, invalid)):
         return Void("its signer did not sign both", false=True)
-    return _unless_convicted(bench, Guilty(member.account, valid.epoch, OffenceKind.CONTRADICTORY_STATEMENTS))
+    return found
 
 
 def _unless_convicted(bench: Bench, found: Guilty) -> Guilty | Void:
+    """Before signatures are checked, which are dear."""
     if stands_against(find_record(bench.state, found.account, found.epoch), found.offence):
         return Void("its signer is convicted for that epoch, of something no less grave")
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from consensus.agreement.evidence import Evidence
 from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
 from consensus.agreement.validators import ValidatorSet
-from consensus.candidates.receipts import CandidateHeader, CandidateInclusion, bitmap_of
+from consensus.candidates.receipts import Attestation, CandidateHeader, CandidateInclusion, bitmap_of
 from consensus.primitives import crypto
 from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.guest import (
@@ -261,10 +261,11 @@ class Network:
         inclusions: Sequence[CandidateInclusion] = (),
         evidence: Sequence[Evidence] = (),
         votes: VoteInclusion | None = None,
+        statements: Sequence[Attestation] = (),
     ) -> BlockResult:
         """Execute a block without keeping its state."""
-        empty = not (raws or inclusions or evidence or votes)
-        payload = EMPTY_PAYLOAD if empty else encode_payload(raws, inclusions, evidence, votes)
+        empty = not (raws or inclusions or evidence or votes or statements)
+        payload = EMPTY_PAYLOAD if empty else encode_payload(raws, inclusions, evidence, votes, statements)
         checked = check_payload(payload, self.limits, lambda _: None, lambda *_: True)
         return apply_block(self.root, self.context(), checked, self.store, self.guests)
 
@@ -274,10 +275,11 @@ class Network:
         inclusions: Sequence[CandidateInclusion] = (),
         evidence: Sequence[Evidence] = (),
         votes: VoteInclusion | None = None,
+        statements: Sequence[Attestation] = (),
     ) -> BlockResult:
         """Execute a block, keep its state, and prune the state before it by reference counts."""
-        result = self.execute(raws, inclusions, evidence, votes)
-        assert self.execute(raws, inclusions, evidence, votes) == result
+        result = self.execute(raws, inclusions, evidence, votes, statements)
+        assert self.execute(raws, inclusions, evidence, votes, statements) == result
         self.root = result.post_root
         self.store.apply(dict(result.new_nodes))
         for node, change in result.reference_changes.items():
