@@ -11,7 +11,7 @@ from consensus.light.proofs import ChainKey
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.guest import ChainEndpoint
 from consensus.primitives.ids import Amount, ChainId, Hash
-from consensus.relay.parameters import ChainTerms, Entry
+from consensus.relay.parameters import BILLION, ChainTerms, Entry
 from consensus.relay.transactions import RegisterChain, TopUpChain
 from enclaves.guests import agora
 from enclaves.module import InvalidModule, admit
@@ -87,6 +87,13 @@ def show(output: Output, *, which: str, rpc: str | None) -> None:
     "--entry", "entries", type=(BYTES, BYTES), multiple=True, metavar="KEY VALUE", help="First state."
 )
 @click.option("--balance", type=AMOUNT, default=0, help="Units that pay for its candidates.")
+@click.option(
+    "--fee-share",
+    type=click.IntRange(0, BILLION),
+    default=0,
+    metavar="PPB",
+    help="Part of its candidates' fees for those who attest them, in parts per billion.",
+)
 @sending(who="The owner's key: its name or file.")
 @json_option
 @pass_output
@@ -97,6 +104,7 @@ def register(
     code: Path | None,
     entries: tuple[tuple[bytes, bytes], ...],
     balance: int,
+    fee_share: int,
     send: Sending,
 ) -> None:
     """Register a consumer chain called NAME; with --wait shows its number."""
@@ -114,7 +122,7 @@ def register(
         name=name,
         code=wasm,
         entries=tuple(Entry(key=raw, value=value) for raw, value in pairs),
-        terms=ChainTerms(),
+        terms=ChainTerms(fee_share_ppb=fee_share),
         balance=Amount(balance),
     )
     submit(output, submission, action, outcome=lambda raw: {"chain": int.from_bytes(raw, "big")})
