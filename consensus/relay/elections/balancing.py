@@ -44,13 +44,11 @@ def _respread(
     Those filled end level but for a unit, which goes to those elected first.
     """
     without = sorted((support[each] - amount, places[each], each) for each, amount in parts.items())
-    filled, pool = 0, stake
-    for count, (level, _, _) in enumerate(
-        without
-    ):  # `pool` is the stake and the support of the first `count`
-        if count * level >= pool:
+    filled, pool = 0, stake  # the stake, and the support of the first `filled`
+    for level, _, _ in without:
+        if filled * level >= pool:
             break
-        filled, pool = count + 1, pool + level
+        filled, pool = filled + 1, pool + level
     height, left = divmod(pool, filled)
     moved = False
     lifted = sorted(without[:filled], key=lambda each: each[1])
