@@ -143,9 +143,20 @@ def deliver_messages(run: Run) -> None:
         if fuel_left < run.parameters.delivery_fuel_limit or passed == lanes.deliveries_waiting():
             return
         delivery = lanes.next_delivery(run.context.height)
+        if delivery is not None and _is_frozen(run, delivery):
+            lanes.postpone(delivery, run.context.height)
+            delivery = None
         passed = 0 if delivery is not None else passed + 1
         if delivery is not None:
             fuel_left = Fuel(fuel_left - _deliver(run, delivery))
+
+
+def _is_frozen(run: Run, delivery: Delivery) -> bool:
+    """Whether a message waits because the chain that sent it is paused."""
+    source = delivery.lane.source
+    return isinstance(source, ChainEndpoint) and run.registry.existing_chain(source.chain).is_frozen(
+        run.context.time_ms
+    )
 
 
 def _deliver(run: Run, delivery: Delivery) -> int:

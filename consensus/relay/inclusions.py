@@ -37,6 +37,9 @@ def apply_inclusion(run: Run, inclusion: CandidateInclusion) -> None:
 def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: ChainView) -> str | None:
     """Cheap checks first: signatures are verified only for what could take effect."""
     header = inclusion.header
+    closed = run.registry.existing_chain(header.chain).closed(run.context.time_ms)
+    if closed is not None:
+        return closed
     if inclusion.epoch != run.context.epoch:
         return "its attestations are of another epoch"
     if candidate in chain.rejected:

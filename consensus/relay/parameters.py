@@ -120,6 +120,17 @@ class Parameters:
     delivery_fuel_per_block: Fuel = Fuel(20_000_000)
     lane_messages: U32 = 1_024  # credit of a lane: undelivered messages it may hold
     lane_bytes: U32 = 1024 * 1024
+    # governance: spans count from the block that opens, passes or acts; fractions as in `governance.tally`
+    gov_deposit: Amount = Amount(100_000)
+    gov_vote_ms: U64 = 7 * DAY_MS
+    gov_timelock_ms: U64 = 2 * DAY_MS  # between a vote and its effect
+    gov_security_timelock_ms: U64 = 14 * DAY_MS  # where the security model's own rules change
+    gov_quorum_ppb: U32 = 334_000_000  # of all stake of the proposal's epoch
+    gov_threshold_ppb: U32 = 500_000_000  # more than that, of what did not abstain, says yes
+    gov_security_threshold_ppb: U32 = 667_000_000
+    gov_veto_ppb: U32 = 334_000_000  # no more than that, of all votes, is a veto
+    council_pause_ms: U64 = 3 * DAY_MS  # the longest that a chain is paused by one act
+    council_window_ms: U64 = 14 * DAY_MS  # from one act of the council to its next
 
     def __post_init__(self) -> None:
         if self.fast_mode > 1:
@@ -159,6 +170,30 @@ class Parameters:
         if self.delivery_fuel_per_block < self.delivery_fuel_limit:
             raise ValueError("delivery_fuel_per_block must leave room for one delivery")
         self._check_offences()
+        self._check_governance()
+
+    def _check_governance(self) -> None:
+        if not 0 < self.gov_vote_ms < self.unbonding_ms:
+            raise ValueError(
+                "gov_vote_ms is above 0 and below unbonding_ms: who votes bears what comes of it"
+            )
+        if self.gov_timelock_ms >= self.gov_security_timelock_ms:
+            raise ValueError(
+                "gov_timelock_ms must be below gov_security_timelock_ms: the rules of security change slower"
+            )
+        if not 0 < self.gov_quorum_ppb <= BILLION:
+            raise ValueError("gov_quorum_ppb is a fraction: above 0 and at most 1000000000")
+        if not BILLION // 2 <= self.gov_threshold_ppb <= self.gov_security_threshold_ppb < BILLION:
+            raise ValueError(
+                "gov_threshold_ppb is at least 500000000 and at most gov_security_threshold_ppb, and that is"
+                " below 1000000000"
+            )
+        if not 0 < self.gov_veto_ppb < BILLION:
+            raise ValueError("gov_veto_ppb is a fraction: above 0 and below 1000000000")
+        if not 0 < self.council_pause_ms < self.council_window_ms:
+            raise ValueError(
+                "council_pause_ms is above 0 and below council_window_ms: else its pauses would never end"
+            )
 
     def _check_offences(self) -> None:
         for name in (

@@ -5,6 +5,7 @@ certificate proves any key of any chain or enclave. A module's record and code a
 hash of their content, and nothing in the whole transition can change or delete them.
 """
 
+import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
@@ -18,7 +19,7 @@ from consensus.light.leaves import (
     instance_key,
 )
 from consensus.messaging.lanes import LaneLimits, Lanes
-from consensus.primitives.codec import U32, U128, MaxLength
+from consensus.primitives.codec import U8, U32, U128, MaxLength
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.guest import (
     ChainEndpoint,
@@ -51,6 +52,13 @@ from consensus.relay.parameters import ChainTerms, Entry, Parameters
 MAX_OPT_INS: Final = 16  # modules that a chain may opt in to: two lanes each lead to it
 
 
+class ChainStage(enum.IntEnum):
+    """Where a consumer chain is in its life; a pause is beside it, because it ends by itself."""
+
+    LAUNCHED = 1
+    STOPPED = 2  # for ever: no candidate is enacted any more
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainRecord:
     """A consumer chain's terms and money. `balance` pays for its candidates and messages."""
@@ -64,6 +72,19 @@ class ChainRecord:
     deposit: U128
     balance: U128
     opt_in: Annotated[tuple[ModuleId, ...], MaxLength(MAX_OPT_INS)] = ()
+    stage: U8 = int(ChainStage.LAUNCHED)
+    paused_until_ms: Milliseconds = Milliseconds(0)  # noqa: RUF009  (a NewType)
+
+    def is_frozen(self, now_ms: int) -> bool:
+        """Whether it is paused in a block of this time: nothing of it is enacted, none of its messages
+        delivered."""
+        return now_ms < self.paused_until_ms
+
+    def closed(self, now_ms: int) -> str | None:
+        """Why no candidate of it is enacted in a block of this time; None if one may be."""
+        if self.stage == ChainStage.STOPPED:
+            return "the chain is stopped"
+        return f"the chain is paused until {self.paused_until_ms} ms" if self.is_frozen(now_ms) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,16 @@ from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.errors import DecodeError, InvalidTransaction
 from consensus.primitives.guest import MAX_MESSAGE_BYTES, InstanceEndpoint
 from consensus.primitives.ids import Amount, ChainId, Fuel, Hash, ModuleId, Nonce, PublicKey, Signature
+from consensus.relay.governance.transactions import (
+    PROPOSAL_WEIGHT,
+    VOTE_WEIGHT,
+    CouncilPause,
+    GovernanceAction,
+    OnboardChain,
+    Propose,
+    Vote,
+    VoteStake,
+)
 from consensus.relay.offences.transactions import (
     REPORT_WEIGHT,
     OffenceAction,
@@ -110,6 +120,7 @@ Action = (
     | StakingAction
     | OffenceAction
     | RewardAction
+    | GovernanceAction
 )
 
 
@@ -188,6 +199,12 @@ def weight_of(action: Action) -> int:
             return ADMISSION_WEIGHT + len(action.code) // 100
         case RegisterChain():
             return ADMISSION_WEIGHT + len(action.code) // 100 + TRANSFER_WEIGHT * len(action.entries)
+        case Propose(measure=OnboardChain() as measure):
+            return ADMISSION_WEIGHT + len(measure.code) // 100 + TRANSFER_WEIGHT * len(measure.entries)
+        case Propose():
+            return PROPOSAL_WEIGHT
+        case Vote() | VoteStake() | CouncilPause():
+            return VOTE_WEIGHT
         case Transfer() | TopUpChain() | OptIn() | ClaimCommission():
             return TRANSFER_WEIGHT
         case Bond():

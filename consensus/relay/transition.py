@@ -1,7 +1,8 @@
 """The relay chain's state transition, in one direction (DESIGN.md section 3):
 
-    votes → evidence → offences' own time → deliver lane messages to instances → candidates → transactions
-    → fees → rewards of an epoch that ends → the epoch's turn → the last-block leaf
+    votes → evidence → statements → offences' own time → deliver lane messages to instances → candidates
+    → transactions → fees → what falls due by governance → rewards of an epoch that ends
+    → the epoch's turn → its new parameters → the last-block leaf
 
 Evidence comes first, so that whom it convicts can not act before it in the same block. Candidates in flight
 over a boundary are attested anew: an inclusion's signatures are of the epoch of the block that carries it.
@@ -29,6 +30,8 @@ from consensus.relay.calls import deliver_messages
 from consensus.relay.elections.records import ElectionRecord
 from consensus.relay.elections.turning import turn_epoch
 from consensus.relay.epochs import epoch_members, epoch_of, is_boundary
+from consensus.relay.governance.executing import turn as turn_parameters
+from consensus.relay.governance.ticking import tick as tick_governance
 from consensus.relay.inclusions import apply_inclusion
 from consensus.relay.ledger import (
     Ledger,
@@ -38,6 +41,7 @@ from consensus.relay.ledger import (
 from consensus.relay.offences.judging import apply_evidence
 from consensus.relay.offences.records import Convicted
 from consensus.relay.offences.ticking import tick as tick_offences
+from consensus.relay.offences.verdicts import apply_statement
 from consensus.relay.receipts import Receipt, receipts_tree
 from consensus.relay.registry import Registry
 from consensus.relay.rewards.distributing import end_epoch
@@ -112,6 +116,8 @@ def apply_block(
     note_participation(run, payload.votes)
     for evidence in payload.evidence:
         apply_evidence(run, evidence)
+    for statement in payload.statements:
+        apply_statement(run, statement)
     tick_offences(run)
     deliver_messages(run)
     for inclusion in payload.candidates:
@@ -121,10 +127,14 @@ def apply_block(
         apply_transaction(run, transaction, index)
     if ledger.fees:
         ledger.settle_fees(_proposer_account(run))
-    if is_boundary(context.height, run.parameters.epoch_blocks):
+    tick_governance(run)
+    ends = is_boundary(context.height, run.parameters.epoch_blocks)
+    if ends:
         end_epoch(run)
     turn_epoch(run)
     run.stakes.settle()
+    if ends:
+        turn_parameters(run)
     receipts_root = _write_last_block(run)
     calls_waiting = run.registry.lanes.deliveries_waiting()
     post_root = ledger.commit()

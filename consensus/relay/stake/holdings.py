@@ -14,6 +14,7 @@ from typing import Final
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, PublicKey
 from consensus.relay.ledger import Ledger, Pot
 from consensus.relay.stake import pools
+from consensus.relay.stake.leaving import newest_epoch
 from consensus.relay.stake.records import (
     MAX_HOLDINGS,
     TOTALS_KEY,
@@ -180,7 +181,8 @@ class Holdings:
         if whole is not None and whole.generation == main.generation and position.shares:
             part = whole.shares * position.shares // record.shares
             main, own = self._collected(target.pool, holder)
-            self._store(target.pool, main, holder, replace(own, shares=own.shares + part))
+            grown = replace(own, shares=own.shares + part, since=self._coming())
+            self._store(target.pool, main, holder, grown)
             main = self.ledger.existing(PoolRecord, target.pool)
             self._store(target.pool, main, pool, replace(whole, shares=whole.shares - part))
             if part:
@@ -288,7 +290,12 @@ class Holdings:
             self._put(name, _empty(place))
         record, position = self._collected(name, holder)
         record, shares = pools.join(record, amount)
-        self._store(name, record, holder, replace(position, shares=position.shares + shares))
+        grown = replace(position, shares=position.shares + shares, since=self._coming())
+        self._store(name, record, holder, grown)
+
+    def _coming(self) -> Epoch:
+        """The first epoch whose election is still to come."""
+        return Epoch(newest_epoch(self.ledger) + 1)
 
     def _whole(self, pool: Hash, record: PoolRecord) -> tuple[PoolRecord, PositionRecord | None]:
         """The main pool that a pool merged into, and its position there."""

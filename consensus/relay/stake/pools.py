@@ -120,6 +120,7 @@ def collect(
         generation=pool.generation,
         paid=pool.reward_per_share,
         carry=earned & _FRACTION,
+        since=position.since,
     )
     return replace(pool, rewards=pool.rewards - units), after, units
 

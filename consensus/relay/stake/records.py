@@ -140,6 +140,7 @@ class PositionRecord:
     generation: U32
     paid: U256  # the pool's reward_per_share up to which this was claimed
     carry: U64  # 2^-64 units earned below a whole one
+    since: Epoch = Epoch(0)  # noqa: RUF009  the first epoch in which all that came into it stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

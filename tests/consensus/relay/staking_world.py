@@ -54,6 +54,7 @@ QUICK = {
     "exit_cap_ppb": 10**9,
     "veto_ms": 1,
     "verdict_epochs": 1,
+    "gov_vote_ms": 1,
     "downtime_epochs": 1,
 }  # epochs of four blocks, 10 ms each, and windows to match
 

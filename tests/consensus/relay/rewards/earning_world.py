@@ -27,6 +27,7 @@ def earning(**parameters: object) -> Network:
         "exit_cap_ppb": 10**9,
         "veto_ms": 1,
         "verdict_epochs": 1,
+        "gov_vote_ms": 1,
         "downtime_epochs": 1,
         "participation_interval": 4,
     }
