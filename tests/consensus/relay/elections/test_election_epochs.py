@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from relay_fakes import OPERATORS, USERS, Network
@@ -9,7 +10,7 @@ from staking_world import CONTRADICTION, accounts, bond, code, evidence, quick, 
 
 from consensus.agreement.thresholds import stake_thresholds
 from consensus.primitives.crypto import SigningKey
-from consensus.primitives.ids import Epoch, PublicKey
+from consensus.primitives.ids import Epoch, Height, PublicKey
 from consensus.relay.elections.caps import voting_powers
 from consensus.relay.elections.phragmen import Ballot, Candidate, elect
 from consensus.relay.elections.records import (
@@ -22,8 +23,12 @@ from consensus.relay.elections.records import (
 )
 from consensus.relay.elections.reporting import concentration_of
 from consensus.relay.epochs import epoch_set_key
+from consensus.relay.ledger import Ledger
+from consensus.relay.offences.records import Conviction, OffenceRecord, offence_key
+from consensus.relay.offences.table import OffenceKind
 from consensus.relay.receipts import Code, TransactionReceipt
 from consensus.relay.stake.records import Standing, nomination_name
+from consensus.relay.stake.stakes import Stakes
 from consensus.relay.stake.transactions import (
     BondMore,
     Chill,
@@ -176,6 +181,34 @@ def test_below_four_whom_signatures_convict_is_not_kept() -> None:
     assert (election.electable, election.kept) == (2, (OPERATORS[1].public,))
     to_epoch(network, 2)
     assert OPERATORS[0].public not in accounts(network)
+
+
+def jail_by_hand(network: Network, account: PublicKey, kind: OffenceKind) -> None:
+    """Write a conviction of epoch 1 that takes no stake, for what would take epochs of silence."""
+    ledger = Ledger(network.store, network.root)
+    conviction = Conviction(offence=int(kind), fraction_ppb=0, height=Height(1), reporter=None)
+    ledger.put(
+        offence_key(account, Epoch(1)),
+        OffenceRecord(
+            account=account, epoch=Epoch(1), firm=conviction, pending=None, allocations=(), case=0, taken=0
+        ),
+    )
+    stakes = Stakes(ledger)
+    stakes.put(replace(stakes.existing(account), standing=int(Standing.JAILED), jailed_until=Epoch(9)))
+    stakes.settle()
+    network.root = ledger.commit()
+    network.store.apply(ledger.added)
+    network.references = dict.fromkeys(network.store.nodes, 1_000)  # both states stay
+
+
+def test_below_four_who_was_away_is_kept_and_whom_a_verdict_convicts_is_not() -> None:
+    network = quick()
+    jail_by_hand(network, OPERATORS[0].public, OffenceKind.FALSE_ACCUSATION)
+    jail_by_hand(network, OPERATORS[1].public, OffenceKind.DOWNTIME)
+    election = run_to_election(network)
+    assert (election.electable, election.kept) == (2, (OPERATORS[1].public,))
+    to_epoch(network, 2)
+    assert accounts(network) == [each.public for each in OPERATORS[1:]]
 
 
 def test_a_network_that_was_below_four_goes_on_uncapped() -> None:
