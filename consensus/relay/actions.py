@@ -12,7 +12,7 @@ from consensus.primitives.ids import Amount, Fuel, PublicKey
 from consensus.relay.calls import let_stand, rolled_back, run_call
 from consensus.relay.fees import flat_fee, fuel_fee, reserve_fee
 from consensus.relay.governance.ticking import apply_governance
-from consensus.relay.governance.transactions import CouncilPause, Propose, Vote, VoteStake
+from consensus.relay.governance.transactions import CouncilPause, Propose, VoteAsMember, VoteStake
 from consensus.relay.ledger import MAX_NONCE, Account
 from consensus.relay.offences.submissions import apply_offence_action
 from consensus.relay.offences.transactions import ReportContradiction, ReportStatement, SubmitEvidence
@@ -122,7 +122,7 @@ def _other(run: Run, sender: PublicKey, action: Action, fee_left: int) -> Done:
         case ClaimCommission():
             code, output = apply_reward(run, sender, action)
             return Done(code, output=output)
-        case Propose() | Vote() | VoteStake() | CouncilPause():
+        case Propose() | VoteAsMember() | VoteStake() | CouncilPause():
             code, output = apply_governance(run, sender, action)
             return Done(code, output=output)
         case SubmitEvidence() | ReportStatement() | ReportContradiction():

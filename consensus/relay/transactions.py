@@ -21,7 +21,7 @@ from consensus.relay.governance.transactions import (
     GovernanceAction,
     OnboardChain,
     Propose,
-    Vote,
+    VoteAsMember,
     VoteStake,
 )
 from consensus.relay.offences.transactions import (
@@ -203,7 +203,7 @@ def weight_of(action: Action) -> int:
             return ADMISSION_WEIGHT + len(measure.code) // 100 + TRANSFER_WEIGHT * len(measure.entries)
         case Propose():
             return PROPOSAL_WEIGHT
-        case Vote() | VoteStake() | CouncilPause():
+        case VoteAsMember() | VoteStake() | CouncilPause():
             return VOTE_WEIGHT
         case Transfer() | TopUpChain() | OptIn() | ClaimCommission():
             return TRANSFER_WEIGHT

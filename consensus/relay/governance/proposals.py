@@ -26,11 +26,11 @@ from consensus.relay.governance.records import (
     Pace,
     ProposalCounter,
     ProposalRecord,
-    Stage,
+    ProposalStage,
     measure_key,
     proposal_key,
 )
-from consensus.relay.governance.tally import Verdict, decide
+from consensus.relay.governance.tally import Decision, decide
 from consensus.relay.governance.transactions import Measure, Propose
 from consensus.relay.governance.votes import count
 from consensus.relay.ledger import RECORD_LIMIT, Ledger, Pot
@@ -40,10 +40,10 @@ from consensus.relay.run import Run
 
 MAX_MEASURE_BYTES: Final = 2 * RECORD_LIMIT
 STAGES: Final = {
-    Verdict.PASSED: Stage.WAITING,
-    Verdict.REJECTED: Stage.REJECTED,
-    Verdict.NO_QUORUM: Stage.NO_QUORUM,
-    Verdict.VETOED: Stage.VETOED,
+    Decision.PASSED: ProposalStage.WAITING,
+    Decision.REJECTED: ProposalStage.REJECTED,
+    Decision.NO_QUORUM: ProposalStage.NO_QUORUM,
+    Decision.VETOED: ProposalStage.VETOED,
 }
 
 
@@ -102,7 +102,7 @@ def propose(run: Run, sender: PublicKey, action: Propose) -> tuple[Code, bytes]:
             proposer=sender,
             measure=action.measure.WIRE_TAG,
             pace=int(pace),
-            stage=int(Stage.VOTING),
+            stage=int(ProposalStage.VOTING),
             epoch=Epoch(run.context.epoch),
             height=run.context.height,
             opened_ms=now_ms,
@@ -131,9 +131,9 @@ def _schedule(ledger: Ledger, number: int, due_ms: int) -> None:
 def fall_due(run: Run, number: int) -> None:
     """Count the votes on a proposal, or carry out its measure: whichever it waited for."""
     record = run.ledger.existing(ProposalRecord, proposal_key(number))
-    if record.stage == Stage.VOTING:
+    if record.stage == ProposalStage.VOTING:
         record = _close(run, record)
-    if record.stage == Stage.WAITING:
+    if record.stage == ProposalStage.WAITING:
         if record.due_ms > run.context.time_ms:
             run.ledger.put(proposal_key(number), record)
             _schedule(run.ledger, number, record.due_ms)
@@ -150,9 +150,9 @@ def _close(run: Run, record: ProposalRecord) -> ProposalRecord:
     run.ledger.put(AGENDA_KEY, replace(waiting, swept=(*waiting.swept, record.number)))
     run.ledger.take_from(Pot.DEPOSITS, record.deposit)
     security = pace is Pace.SECURITY
-    verdict = None
+    decision = None
     if tally is not None:
-        verdict = decide(
+        decision = decide(
             tally,
             quorum_ppb=parameters.gov_quorum_ppb,
             threshold_ppb=(
@@ -160,15 +160,15 @@ def _close(run: Run, record: ProposalRecord) -> ProposalRecord:
             ),
             veto_ppb=parameters.gov_veto_ppb,
         )
-    if verdict is not None and verdict.burns_deposit:
+    if decision is not None and decision.burns_deposit:
         run.ledger.burn(record.deposit)
     else:
         run.ledger.credit(record.proposer, record.deposit)
     due_ms = run.context.time_ms + wait_ms(parameters, pace)
     return replace(
         record,
-        stage=int(Stage.LAPSED if verdict is None else STAGES[verdict]),
-        due_ms=Milliseconds(due_ms if verdict is Verdict.PASSED else 0),
+        stage=int(ProposalStage.LAPSED if decision is None else STAGES[decision]),
+        due_ms=Milliseconds(due_ms if decision is Decision.PASSED else 0),
         deposit=0,
         tally=tally,
     )
@@ -180,8 +180,8 @@ def _carry_out(run: Run, record: ProposalRecord) -> ProposalRecord:
         raise AssertionError("a proposal that is open has no measure")
     reason = carry_out(run, measure)
     if reason is None:
-        return replace(record, stage=int(Stage.DONE))
-    return replace(record, stage=int(Stage.FAILED), reason=_clipped(reason))
+        return replace(record, stage=int(ProposalStage.DONE))
+    return replace(record, stage=int(ProposalStage.FAILED), reason=_clipped(reason))
 
 
 def _finish(run: Run, record: ProposalRecord) -> None:

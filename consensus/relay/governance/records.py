@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar, Final
 from consensus.primitives.codec import U8, U32, U64, U128, MaxLength
 from consensus.primitives.ids import ChainId, Epoch, Hash, Height, Milliseconds, PublicKey
 from consensus.primitives.tree import tree_key
-from consensus.relay.governance.tally import Tally
+from consensus.relay.governance.tally import VoteCount
 from consensus.relay.governance.transactions import MAX_COUNCIL, MAX_TITLE_BYTES
 from consensus.relay.parameters import MAX_SET
 
@@ -44,7 +44,7 @@ class Pace(enum.IntEnum):
     SECURITY = 3  # `gov_vote_ms`, then `gov_security_timelock_ms`
 
 
-class Stage(enum.IntEnum):
+class ProposalStage(enum.IntEnum):
     """What became of a proposal."""
 
     VOTING = 1
@@ -75,7 +75,7 @@ class ProposalRecord:
     due_ms: Milliseconds  # its measure is carried out from then on; 0 while it is not decided
     deposit: U128  # units in Pot.DEPOSITS; 0 once they are returned or burnt
     voters: U32  # nominations that have own votes
-    tally: Tally | None  # once counted
+    tally: VoteCount | None  # once counted
     reason: Annotated[str, MaxLength(MAX_REASON_BYTES)]
 
 

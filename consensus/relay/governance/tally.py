@@ -33,7 +33,7 @@ NOTHING: Final[Sums] = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class VoteCount:
     """Units of stake by what they said; the rest of `total` said nothing."""
 
     total: U128
@@ -48,7 +48,7 @@ class Tally:
         return self.yes + self.no + self.abstain + self.veto
 
 
-class Verdict(enum.IntEnum):
+class Decision(enum.IntEnum):
     """What a vote decided. Only the first takes effect; the last two cost the deposit."""
 
     PASSED = 1
@@ -59,18 +59,18 @@ class Verdict(enum.IntEnum):
     @property
     def burns_deposit(self) -> bool:
         """Whether the proposer loses the deposit: it asked for what nobody cared about, or worse."""
-        return self in (Verdict.NO_QUORUM, Verdict.VETOED)
+        return self in (Decision.NO_QUORUM, Decision.VETOED)
 
 
 @dataclass(frozen=True, slots=True)
-class Ballot:
+class MemberVote:
     """One member: the stake behind it, by nomination, and what it said, if it did."""
 
     edges: Sequence[tuple[Hash, int]]
     choice: Choice | None
 
 
-def tally(members: Sequence[Ballot], own_votes: Mapping[Hash, Sums]) -> Tally:
+def tally(members: Sequence[MemberVote], own_votes: Mapping[Hash, Sums]) -> VoteCount:
     """Count. `own_votes`: units for each choice that delegators of a nomination cast themselves."""
     edges: dict[Hash, list[int]] = {}
     for member in members:
@@ -86,7 +86,7 @@ def tally(members: Sequence[Ballot], own_votes: Mapping[Hash, Sums]) -> Tally:
         left = sum(amount - (next(parts[name]) if name in parts else 0) for name, amount in member.edges)
         if member.choice is not None:
             counted[member.choice] += left
-    return Tally(
+    return VoteCount(
         total=sum(sum(each) for each in edges.values()),
         yes=counted[Choice.YES],
         no=counted[Choice.NO],
@@ -100,11 +100,11 @@ def _taken(edges: list[int], sums: Sums) -> list[int]:
     return shared_out(min(sum(sums), sum(edges)), edges)
 
 
-def decide(tally: Tally, *, quorum_ppb: int, threshold_ppb: int, veto_ppb: int) -> Verdict:
+def decide(tally: VoteCount, *, quorum_ppb: int, threshold_ppb: int, veto_ppb: int) -> Decision:
     """What a count means."""
     if tally.turnout * BILLION < quorum_ppb * tally.total or not tally.turnout:
-        return Verdict.NO_QUORUM
+        return Decision.NO_QUORUM
     if tally.veto * BILLION > veto_ppb * tally.turnout:
-        return Verdict.VETOED
+        return Decision.VETOED
     decisive = tally.turnout - tally.abstain
-    return Verdict.PASSED if tally.yes * BILLION > threshold_ppb * decisive else Verdict.REJECTED
+    return Decision.PASSED if tally.yes * BILLION > threshold_ppb * decisive else Decision.REJECTED

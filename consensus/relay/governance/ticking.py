@@ -8,7 +8,13 @@ from consensus.primitives.ids import PublicKey
 from consensus.relay.governance.council import wish
 from consensus.relay.governance.proposals import agenda, fall_due, propose
 from consensus.relay.governance.records import AGENDA_KEY
-from consensus.relay.governance.transactions import CouncilPause, GovernanceAction, Propose, Vote, VoteStake
+from consensus.relay.governance.transactions import (
+    CouncilPause,
+    GovernanceAction,
+    Propose,
+    VoteAsMember,
+    VoteStake,
+)
 from consensus.relay.governance.votes import sweep, vote, vote_stake
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
@@ -38,7 +44,7 @@ def apply_governance(run: Run, sender: PublicKey, action: GovernanceAction) -> t
     match action:
         case Propose():
             return propose(run, sender, action)
-        case Vote():
+        case VoteAsMember():
             return vote(run, sender, action), b""
         case VoteStake():
             return vote_stake(run, sender, action)

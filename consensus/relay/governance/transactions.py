@@ -157,7 +157,7 @@ class Propose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class VoteAsMember:
     """As a member of the set of the proposal's epoch: for all stake behind it that does not vote for itself.
     The latest vote counts."""
 
@@ -187,4 +187,4 @@ class CouncilPause:
     span_ms: U64
 
 
-GovernanceAction = Propose | Vote | VoteStake | CouncilPause
+GovernanceAction = Propose | VoteAsMember | VoteStake | CouncilPause

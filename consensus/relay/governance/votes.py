@@ -23,22 +23,22 @@ from consensus.relay.governance.records import (
     OwnVoteRecord,
     OwnVotesRecord,
     ProposalRecord,
-    Stage,
+    ProposalStage,
     members_key,
     own_vote_key,
     own_votes_key,
     proposal_key,
     voter_key,
 )
-from consensus.relay.governance.tally import CHOICES, Ballot, Sums, Tally, tally
-from consensus.relay.governance.transactions import Choice, Vote, VoteStake
+from consensus.relay.governance.tally import CHOICES, MemberVote, Sums, VoteCount, tally
+from consensus.relay.governance.transactions import Choice, VoteAsMember, VoteStake
 from consensus.relay.ledger import Ledger
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
 from consensus.relay.stake.records import PoolKind, PoolRecord, Standing
 
 
-def vote(run: Run, sender: PublicKey, action: Vote) -> Code:
+def vote(run: Run, sender: PublicKey, action: VoteAsMember) -> Code:
     """Note what a member says."""
     record = _open_proposal(run, action.proposal)
     if record is None or action.choice not in CHOICES:
@@ -84,7 +84,7 @@ def nomination_in(pool: PoolRecord, epoch: Epoch) -> Hash | None:
 
 def _open_proposal(run: Run, number: int) -> ProposalRecord | None:
     record = run.ledger.record(ProposalRecord, proposal_key(number))
-    if record is None or record.stage != Stage.VOTING or run.context.time_ms >= record.closes_ms:
+    if record is None or record.stage != ProposalStage.VOTING or run.context.time_ms >= record.closes_ms:
         return None
     return record
 
@@ -125,7 +125,7 @@ def sums_of(record: OwnVotesRecord) -> Sums:
 # --- counting
 
 
-def count(run: Run, proposal: ProposalRecord) -> Tally | None:
+def count(run: Run, proposal: ProposalRecord) -> VoteCount | None:
     """Count a vote; None if the state has forgotten who was in its epoch. Who is tombstoned by now speaks for
     nobody: the stake behind it says what it says itself, or nothing."""
     ledger = run.ledger
@@ -140,7 +140,7 @@ def count(run: Run, proposal: ProposalRecord) -> Tally | None:
         edges = () if exposed is None else exposed.edges
         speaks = choice and run.stakes.existing(member.account).standing != Standing.TOMBSTONED
         ballots.append(
-            Ballot([(each.nomination, each.amount) for each in edges], Choice(choice) if speaks else None)
+            MemberVote([(each.nomination, each.amount) for each in edges], Choice(choice) if speaks else None)
         )
     own_votes = {}
     for index in range(proposal.voters):
