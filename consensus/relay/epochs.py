@@ -1,7 +1,7 @@
 """The validator set of each epoch, as the state keeps it (CONSENSUS.md section 14).
 
 Epoch e covers the heights (h_e, h_{e+1}] with h_1 = 0 and h_{e+1} = h_e + epoch_blocks; its last block is its
-boundary block. The set of e+1 is written by executing the block *before* that (`elections.turn_epoch`), so
+boundary block. The set of e+1 is written by executing the block *before* that (`elections.turning`), so
 that the boundary header can name it; the boundary block itself then stamps what only it knows, the leader
 seed, which is its parent's hash, and the time. Tail blocks never reach the state.
 
@@ -52,7 +52,7 @@ class EpochMember:
     consensus_key: PublicKey
     identity_key: PublicKey
     address: Annotated[str, MaxLength(MAX_ADDRESS_BYTES)]  # HOST:PORT, or empty
-    stake: Stake
+    stake: Stake  # voting power: what stands behind it, up to the cap (`elections.caps`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
