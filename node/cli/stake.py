@@ -1,4 +1,4 @@
-"""`phalanx stake`: become a validator, change the stake, rotate the key, leave."""
+"""`phalanx stake`: become a validator, change the stake, rotate the key, leave; all else is beside."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +10,24 @@ from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Amount, Hash, PublicKey
 from consensus.relay.stake.records import possession_bytes
-from consensus.relay.stake.transactions import Bond, BondMore, RotateKey, SetAddress, Unbond, Unjail, Withdraw
+from consensus.relay.stake.transactions import (
+    Bond,
+    BondMore,
+    RotateKey,
+    SetAddress,
+    Unbond,
+    Unjail,
+    Withdraw,
+)
 from node import keys
 from node.api import Role
 from node.cli.claims import claim
 from node.cli.connect import ADDRESS, AMOUNT, open_key
+from node.cli.delegations import delegate, redelegate, undelegate
 from node.cli.output import Output, example, json_option, pass_output
 from node.cli.sending import Sending, Submission, sending
 from node.cli.submit import submit
+from node.cli.terms import Terms, chill, commission, labels, terms_options, unchill
 from node.client import ask
 from node.config import Address, load_config
 from node.epochs import EVERYWHERE
@@ -29,11 +39,11 @@ WHO_OF_NODE: Final = "The validator's account: a key's name or file. Default: ac
 
 @click.group(epilog=example("phalanx stake bond mynode --amount 1_000_000 --wait"))
 def stake() -> None:
-    """Become a validator, change your stake, or leave.
+    """Become a validator, put stake behind others, or leave.
 
-    Stake is money of an account that is locked behind its validator. The validators with the most stake
-    form the set of the next epoch; what you do here counts from then on, and `phalanx query validators`
-    shows who is in. Whoever signs two blocks of one view loses its seat for good.
+    Stake is money of an account that is locked behind validators: its own, or those of others. The next
+    epoch's set is elected by it; what you do here counts from then on, and `phalanx query validators` shows
+    who is in. Whoever signs two blocks of one view loses its seat for good, and stake with it.
     """
 
 
@@ -42,11 +52,19 @@ def stake() -> None:
 @click.option("--amount", type=AMOUNT, required=True, help="Units to lock; at least the network's min_stake.")
 @click.option("--name", help="What others see. Default: the node's name.")
 @click.option("--address", type=ADDRESS, help="Where others dial it: IP:PORT. Default: as it was made.")
+@terms_options
 @sending(who=WHO_OF_NODE, required=False)
 @json_option
 @pass_output
 def bond(
-    output: Output, *, node: Path, amount: int, name: str | None, address: Address | None, send: Sending
+    output: Output,
+    *,
+    node: Path,
+    amount: int,
+    name: str | None,
+    address: Address | None,
+    terms: Terms,
+    send: Sending,
 ) -> None:
     """Become a validator with the node in directory NODE, which `phalanx init` made.
 
@@ -72,6 +90,12 @@ def bond(
         amount=Amount(amount),
         consensus_proof=prove(consensus),
         identity_proof=prove(identity),
+        commission_ppb=terms.commission,
+        commission_max_ppb=terms.commission_max,
+        commission_step_ppb=terms.commission_step,
+        operator=terms.operator,
+        region=terms.region,
+        client=terms.client,
     )
     extra = {"validator": submission.key.public.hex(), "name": action.name, "address": action.address}
     submit(output, submission, action, extra=extra)
@@ -106,7 +130,10 @@ def unbond(output: Output, *, amount: int, send: Sending) -> None:
 @json_option
 @pass_output
 def withdraw(output: Output, *, send: Sending) -> None:
-    """Take all unbonded stake whose wait is over back into the account."""
+    """Take stake whose wait is over back into the account, of up to eight pools at a time.
+
+    Stake that was moved, and has waited as long, is bound to its new validators alone from then on.
+    """
     submit(
         output,
         send.submission(),
@@ -176,7 +203,8 @@ def unjail(output: Output, *, send: Sending) -> None:
     submit(output, send.submission(), Unjail())
 
 
-stake.add_command(claim)
+for _command in (claim, delegate, undelegate, redelegate, commission, chill, unchill, labels):
+    stake.add_command(_command)
 
 
 def _check_dialled(address: Address, how: str) -> None:
