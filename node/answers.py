@@ -23,6 +23,7 @@ from consensus.relay.elections.records import exposure
 from consensus.relay.elections.reporting import concentration_of
 from consensus.relay.epochs import EpochSetRecord
 from consensus.relay.genesis import Genesis
+from consensus.relay.offences.report import OffencesReport, offences_report
 from consensus.relay.rewards.economy import Economy
 from consensus.relay.transactions import transaction_hash
 from net.transport import Transport
@@ -247,6 +248,10 @@ class Answers(TransactionAnswers, GuestAnswers, FinalityFeed):
         return asked, record
 
     # --- accountability
+
+    def offences(self) -> OffencesReport:
+        """Offences in the newest final state."""
+        return offences_report(self._chain.view.stakes.ledger)
 
     def evidence(self) -> list[EvidenceReport]:
         """One piece of evidence for each offender of an epoch that this node knows of."""

@@ -31,6 +31,7 @@ from consensus.primitives.ids import (
     View,
 )
 from consensus.relay.elections.concentration import Concentration
+from consensus.relay.offences.report import OffencesReport
 from consensus.relay.rewards.economy import Economy
 
 NO_AMOUNT: Final = Amount(0)
@@ -331,6 +332,10 @@ class NodeApi(Protocol):
 
     def economy(self) -> Economy:
         """What is issued, staked, waiting, and what came of the latest epochs."""
+        ...
+
+    def offences(self) -> OffencesReport:
+        """Who stands convicted, what can be vetoed, what waits to be burnt."""
         ...
 
     def evidence(self) -> list[EvidenceReport]:

@@ -24,6 +24,7 @@ from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey, View
 from consensus.relay.elections.concentration import Concentration
+from consensus.relay.offences.report import OffencesReport
 from consensus.relay.rewards.economy import Economy
 from node.api import (
     AccountReport,
@@ -235,6 +236,10 @@ class RpcClient:
     async def economy(self) -> Economy:
         """What is issued, staked and waiting, and what came of the latest epochs."""
         return await self._ask(Economy, "economy")
+
+    async def offences(self) -> OffencesReport:
+        """Who stands convicted, what can be vetoed, what waits to be burnt."""
+        return await self._ask(OffencesReport, "offences")
 
     async def evidence(self) -> list[EvidenceReport]:
         """One piece of evidence for each offender that the node knows of."""

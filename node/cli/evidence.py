@@ -15,6 +15,7 @@ from consensus.primitives.ids import Height, View
 from node.api import EvidenceReport
 from node.cli.connect import BYTES, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
+from node.cli.report import report
 from node.cli.trust import write_file
 from node.client import ask
 from node.rpc.json_form import to_json
@@ -114,6 +115,9 @@ def blame_(output: Output, *, a: Path, b: Path, out: Path | None, send: bool, rp
     if send:
         rows.append(("sent", f"{len(guilty)} pieces"))
     output.result(_document(found, guilty, kinds, sent=send), table(rows))
+
+
+evidence.add_command(report)
 
 
 def _document(found: Blame, guilty: list[dict[str, Any]], kinds: list[str], *, sent: bool) -> dict[str, Any]:

@@ -136,6 +136,12 @@ async def economy(context: Context) -> Any:
 
 
 @METHODS.method
+async def offences(context: Context) -> Any:
+    """Who stands convicted, what can be vetoed, what waits to be burnt."""
+    return to_json(context.api.offences())
+
+
+@METHODS.method
 async def evidence(context: Context) -> Any:
     """One piece of evidence for each offender."""
     return to_json(context.api.evidence())
