@@ -16,7 +16,6 @@ def genesis_validators(genesis: Genesis) -> ValidatorSet:
         genesis_set(genesis),
         chain_id_hash=genesis.hash,
         epoch=FIRST_EPOCH,
-        parameters=genesis.parameters,
         leader_seed=ZERO_HASH,
     )
 

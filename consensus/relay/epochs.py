@@ -22,7 +22,7 @@ from typing import Annotated, ClassVar, Final, Protocol
 
 from consensus.agreement.thresholds import Mode
 from consensus.agreement.validators import Validator, ValidatorSet
-from consensus.primitives.codec import MaxLength, decode
+from consensus.primitives.codec import U8, MaxLength, decode
 from consensus.primitives.ids import Epoch, Hash, Height, Milliseconds, PublicKey, Stake
 from consensus.primitives.tree import tree_key
 from consensus.relay.ledger import PARAMETERS_KEY, decode_parameters
@@ -63,6 +63,8 @@ class EpochSetRecord:
     members: Annotated[tuple[EpochMember, ...], MaxLength(MAX_SET)]
     leader_seed: Hash  # zero until the boundary block that begins the epoch has executed, and in epoch 1
     began_ms: Milliseconds  # the time of that block, or of genesis; 0 until then
+    fast_mode: U8 = 1  # these two as the parameters were at its election: a change of them is the next
+    window: U8 = 1  # set's, and an old set's votes are judged by the rules that they were cast under
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,16 +143,15 @@ def validator_set(
     *,
     chain_id_hash: Hash,
     epoch: Epoch,
-    parameters: Parameters,
     leader_seed: Hash,
 ) -> ValidatorSet:
-    """The set as agreement takes it: the one place where the parameters become agreement's terms."""
+    """The set as agreement takes it: the one place where what the state keeps becomes agreement's terms."""
     return ValidatorSet(
         [Validator(key=each.consensus_key, stake=each.stake) for each in record.members],
         chain_id_hash=chain_id_hash,
         epoch=epoch,
-        mode=_MODES[parameters.fast_mode],
-        window=parameters.window,
+        mode=_MODES[record.fast_mode],
+        window=record.window,
         leader_seed=leader_seed,
     )
 
@@ -161,17 +162,13 @@ def current_set(state: Reads, *, chain_id_hash: Hash, epoch: Epoch) -> Validator
     Raises LookupError where the state does not know the epoch.
     """
     record = epoch_members(state, epoch)
-    return _validator_set(record, chain_id_hash, epoch, _parameters(state), record.leader_seed)
+    return _validator_set(record, chain_id_hash, epoch)
 
 
 @lru_cache(maxsize=32)
-def _validator_set(
-    record: EpochSetRecord, chain_id_hash: Hash, epoch: Epoch, parameters: Parameters, leader_seed: Hash
-) -> ValidatorSet:
+def _validator_set(record: EpochSetRecord, chain_id_hash: Hash, epoch: Epoch) -> ValidatorSet:
     """Remembered, because the table of leaders is dear and evidence may name an old epoch again and again."""
-    return validator_set(
-        record, chain_id_hash=chain_id_hash, epoch=epoch, parameters=parameters, leader_seed=leader_seed
-    )
+    return validator_set(record, chain_id_hash=chain_id_hash, epoch=epoch, leader_seed=record.leader_seed)
 
 
 def next_set(state: Reads, *, chain_id_hash: Hash, epoch: Epoch, parent_hash: Hash) -> ValidatorSet:
@@ -184,7 +181,6 @@ def next_set(state: Reads, *, chain_id_hash: Hash, epoch: Epoch, parent_hash: Ha
         epoch_members(state, epoch),
         chain_id_hash=chain_id_hash,
         epoch=epoch,
-        parameters=_parameters(state),
         leader_seed=parent_hash,
     )
 

@@ -216,7 +216,13 @@ def genesis_set(genesis: Genesis) -> EpochSetRecord:
         )
         for each, power in zip(genesis.validators, powers, strict=True)
     )
-    return EpochSetRecord(members=members, leader_seed=ZERO_HASH, began_ms=genesis.time_ms)
+    return EpochSetRecord(
+        members=members,
+        leader_seed=ZERO_HASH,
+        began_ms=genesis.time_ms,
+        fast_mode=genesis.parameters.fast_mode,
+        window=genesis.parameters.window,
+    )
 
 
 def genesis_chain_id(genesis: Genesis, name: str) -> ChainId:

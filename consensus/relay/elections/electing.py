@@ -66,7 +66,13 @@ def elect(stakes: Stakes, epoch: Epoch) -> ElectionRecord:
     members = _members(stakes, elected, exposures)
     ledger.put(
         epoch_set_key(epoch),
-        EpochSetRecord(members=members, leader_seed=ZERO_HASH, began_ms=Milliseconds(0)),
+        EpochSetRecord(
+            members=members,
+            leader_seed=ZERO_HASH,
+            began_ms=Milliseconds(0),
+            fast_mode=ledger.parameters.fast_mode,
+            window=ledger.parameters.window,
+        ),
     )
     for account in elected:
         ledger.put(exposure_key(epoch, account), exposures.get(account, NOTHING))
