@@ -62,6 +62,8 @@ def _rows(report: Concentration) -> list[tuple[str, Any]]:
 
 
 def _said(spread: Spread, *, declared: bool = True) -> str:
+    if declared and spread.undeclared_ppb == BILLION:
+        return "nobody declares any"
     text = (
         f"{spread.groups}; {spread.nakamoto_halt} could stop the network, {spread.nakamoto_rule} rule it;"
         f" the largest has {_percent(spread.largest_ppb)}; Gini {_thousandths(spread.gini_ppb)}"

@@ -115,3 +115,4 @@ def test_concentration_is_shown_by_what_validators_declare() -> None:
     assert shown["regions"]["undeclared_ppb"] == 250_000_000
     text = ask(network, "concentration", as_json=False)
     assert "the largest has 50.0 %; Gini 0.166; 25.0 % undeclared" in text
+    assert "operators     nobody declares any" in text
