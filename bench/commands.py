@@ -299,3 +299,17 @@ def epochs(
     broken = broken_promises(report, turnover)
     if broken:
         raise LocalFault("; ".join(broken))
+
+
+@chaos.command("equivocate", epilog=example("phalanx chaos equivocate --validators 7 --json"))
+@click.option("--validators", type=click.IntRange(4, 64), default=7, show_default=True)
+@json_option
+@pass_output
+def equivocate(output: Output, validators: int) -> None:
+    """Run one validator twice with one key, and see what the network makes of it."""
+    from bench.chaos_equivocate import broken_promises, run
+
+    report = _report(output, lambda: run(validators))
+    broken = broken_promises(report)
+    if broken:
+        raise LocalFault("; ".join(broken))

@@ -35,6 +35,7 @@ class Sender:
         self, key: SigningKey, chain_id_hash: Hash, clients: Callable[[], Sequence[RpcClient]]
     ) -> None:
         """`clients` are those of the nodes that are up."""
+        self.public: Final = key.public
         self._account = RelayAccount(key, chain_id_hash)
         self._clients = clients
 

@@ -1,0 +1,229 @@
+"""`phalanx chaos equivocate`: a validator runs twice with one key, and the network finds out.
+
+One node is stopped, its whole directory is copied, and both copies are started: the mistake of an operator
+who fails over to a spare machine while the first is still there. Each copy keeps its own journal, so each is
+honest by itself; together they sign twice. What follows is nobody's doing but the network's: two signatures
+meet, evidence enters a block, stake is slashed, the validator loses its seat.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from bench.audit import audit
+from bench.cluster import STOP_TIMEOUT_S, Cluster, NodeProcess, start_cluster
+from bench.directory import NodeHome, lay_out, new_plan_name
+from bench.operators import Sender
+from bench.plan import STAKE, Plan
+from bench.ports import free_ports
+from consensus.primitives.codec import decode
+from consensus.primitives.ids import Amount, Epoch, Hash, PublicKey
+from consensus.relay.offences.records import OffenceRecord, offence_key
+from consensus.relay.stake.records import (
+    PoolRecord,
+    PositionRecord,
+    Standing,
+    ValidatorRecord,
+    main_pool,
+    nomination_name,
+    position_key,
+    validator_key,
+)
+from consensus.relay.stake.transactions import Delegate
+from node.api import EvidenceReport
+from node.client import RpcClient
+from node.config import CONFIG_FILE
+from node.genesis_file import read_genesis
+
+DELEGATORS: Final = 3
+DELEGATED: Final = Amount(STAKE // 4)
+EPOCH_BLOCKS: Final = 40
+IDLE_INTERVAL_MS: Final = 30
+POLL_S: Final = 0.05
+TIMEOUT_S: Final = 120.0
+RECORD_LIMIT: Final = 64 * 1024
+STARTED: Final = "node.started"  # as nodes log it
+FOUND: Final = "evidence.found"
+
+
+@dataclass(slots=True)
+class _Case:
+    """A run in progress: who runs twice, and who is behind it."""
+
+    cluster: Cluster
+    culprit: int
+    account: PublicKey
+    delegators: list[Sender]
+
+    @property
+    def witness(self) -> RpcClient:
+        """An honest node, which is asked for everything."""
+        return self.cluster.clients[0]
+
+    async def record(self, kind: type[Any], key: Hash) -> Any:
+        """A leaf of the newest state, None where there is none."""
+        raw = (await self.witness.state(key)).value
+        return None if raw is None else decode(kind, raw, limit=RECORD_LIMIT)
+
+    async def delegate(self) -> None:
+        """The delegators put stake behind the culprit-to-be; returns when an election has counted it."""
+        for each in self.delegators:
+            await each.send(Delegate(validators=(self.account,), amount=DELEGATED))
+        epoch = (await self.witness.status()).epoch
+        await self.cluster.wait_for(
+            0, lambda status: status.epoch > epoch + 1, timeout_s=TIMEOUT_S, what=f"epoch {epoch + 2}"
+        )
+
+    async def worth(self) -> list[int]:
+        """What each delegator has behind the culprit, in units."""
+        pool = main_pool(nomination_name((self.account,)))
+        held = await self.record(PoolRecord, pool)
+        found = []
+        for each in self.delegators:
+            position = await self.record(PositionRecord, position_key(pool, each.public))
+            found.append(position.shares * held.tokens // held.shares)
+        return found
+
+    async def convicted(self) -> EvidenceReport:
+        """Wait for a final block that carries evidence against the culprit."""
+        with trio.fail_after(TIMEOUT_S):
+            while True:
+                for each in await self.witness.evidence():
+                    if each.height is not None:
+                        return each
+                await trio.sleep(POLL_S)
+
+    async def removed(self, first: Epoch) -> Epoch:
+        """The first epoch, from `first` on, that the culprit has no seat in."""
+        epoch = first
+        while not await self._lacks_seat(epoch):
+            epoch = Epoch(epoch + 1)
+        return epoch
+
+    async def _lacks_seat(self, epoch: Epoch) -> bool:
+        """Whether the culprit is not in the set of an epoch, once that has begun."""
+        await self.cluster.wait_for(
+            0, lambda status: status.epoch >= epoch, timeout_s=TIMEOUT_S, what=f"epoch {epoch}"
+        )
+        return all(each.account != self.account for each in await self.witness.validators(epoch))
+
+
+async def run(validators: int) -> dict[str, Any]:
+    """The report. Raises LocalFault if the network does not find out, or a node ends by itself."""
+    plan = Plan(
+        network=new_plan_name(),
+        validators=validators,
+        idle_interval_ms=IDLE_INTERVAL_MS,
+        epoch_blocks=EPOCH_BLOCKS,
+    )
+    with tempfile.TemporaryDirectory(prefix="phalanx-equivocate-") as scratch:
+        async with start_cluster(lay_out(Path(scratch) / "net", plan)) as cluster:
+            case = await _case(cluster, validators - 1)
+            await case.delegate()
+            before = await case.worth()
+            async with _twice(case) as twin:
+                report = await _outcome(case, twin, before)
+    return report
+
+
+async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dict[str, Any]:
+    evidence = await case.convicted()
+    removed = await case.removed(Epoch(evidence.epoch + 1))
+    offence = await case.record(OffenceRecord, offence_key(case.account, evidence.epoch))
+    standing = Standing((await case.record(ValidatorRecord, validator_key(case.account))).standing)
+    after = await case.worth()
+    honest = [node for node in case.cluster.nodes if node.home != case.cluster.nodes[case.culprit].home]
+    began_ms = min(_logged_ms(twin, STARTED))
+    found = await audit(case.cluster, {})
+    return {
+        "validators": len(case.cluster.validators),
+        "offence": evidence.offence,
+        "epoch": evidence.epoch,
+        "detected_after_ms": round(
+            min(each for node in honest for each in _logged_ms(node, FOUND)) - began_ms
+        ),
+        "in_block": evidence.height,
+        "slashed_amount": 0 if offence is None else offence.taken,
+        "delegators": len(before),
+        "delegators_slashed": sum(late < early for early, late in zip(before, after, strict=True)),
+        "jailed": standing is not Standing.ACTIVE,
+        "standing": standing.name.lower(),
+        "removed_at_epoch": removed,
+        "forks": found.forks,
+        "heights_compared": found.heights,
+    }
+
+
+def broken_promises(report: dict[str, Any]) -> list[str]:
+    """What a report shows that must not be; empty is success."""
+    broken = []
+    if report["forks"]:
+        broken.append(f"the chain forked at {report['forks']} heights")
+    if not report["slashed_amount"]:
+        broken.append("nothing was slashed")
+    if report["delegators_slashed"] != report["delegators"]:
+        broken.append(f"{report['delegators_slashed']} of {report['delegators']} delegators were slashed")
+    if not report["jailed"]:
+        broken.append("the validator was not jailed")
+    return broken
+
+
+async def _case(cluster: Cluster, culprit: int) -> _Case:
+    genesis = read_genesis(cluster.directory.root / "genesis.json")
+    accounts = {each.name: each.account for each in genesis.validators}
+    plan = cluster.directory.plan
+    delegators = [
+        Sender(plan.bench_key(index), genesis.hash, cluster.running_clients) for index in range(DELEGATORS)
+    ]
+    account = accounts[cluster.nodes[culprit].home.name]
+    return _Case(cluster=cluster, culprit=culprit, account=account, delegators=delegators)
+
+
+@asynccontextmanager
+async def _twice(case: _Case) -> AsyncIterator[NodeProcess]:
+    """The culprit's node and a copy of it, running together."""
+    node = case.cluster.nodes[case.culprit]
+    node.terminate()
+    await node.wait(STOP_TIMEOUT_S)
+    twin = NodeProcess(_copy(node.home))
+    node.start()
+    twin.start()
+    try:
+        yield twin
+    finally:
+        with trio.CancelScope(shield=True):
+            twin.terminate()
+            await twin.wait(STOP_TIMEOUT_S)
+
+
+def _copy(home: NodeHome) -> NodeHome:
+    """The same node in another directory, on ports of its own."""
+    peer_port, rpc_port = free_ports(2)
+    twin = replace(
+        home,
+        directory=home.directory.with_name(f"{home.name}-twin"),
+        peer_port=peer_port,
+        rpc_port=rpc_port,
+    )
+    shutil.copytree(home.directory, twin.directory, ignore=shutil.ignore_patterns("node.log", "node.pid"))
+    config = twin.directory / CONFIG_FILE
+    text = config.read_text()
+    for old, new in ((home.peer_port, peer_port), (home.rpc_port, rpc_port)):
+        text = text.replace(f":{old}", f":{new}")
+    config.write_text(text)
+    return twin
+
+
+def _logged_ms(node: NodeProcess, event: str) -> list[float]:
+    """When a node logged an event, in Unix milliseconds."""
+    lines = node.log_file.read_text().splitlines()
+    found = [json.loads(line) for line in lines if line.startswith("{") and f'"{event}"' in line]
+    return [1e3 * datetime.fromisoformat(each["timestamp"]).timestamp() for each in found]
