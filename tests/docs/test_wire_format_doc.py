@@ -36,9 +36,12 @@ from consensus.primitives.codec import _plan_of as plan_of
 from consensus.primitives.crypto import SigningKey, hash_tagged
 from consensus.primitives.ids import ZERO_HASH, Amount, Epoch, Hash, Milliseconds, Nonce, SecretSeed
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Recorder, get, tree_key, update, witness_from
+from consensus.relay.governance.records import Pace, ProposalStage
+from consensus.relay.governance.transactions import Choice
 from consensus.relay.offences.records import CaseState
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.receipts import Code
+from consensus.relay.registry import ChainStage
 from consensus.relay.stake.records import PoolKind, Standing
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
@@ -78,6 +81,9 @@ MODULES = (
     "consensus.relay.registry",
     "consensus.relay.elections.records",
     "consensus.relay.epochs",
+    "consensus.relay.governance.records",
+    "consensus.relay.governance.tally",
+    "consensus.relay.governance.transactions",
     "consensus.relay.offences.meter",
     "consensus.relay.offences.records",
     "consensus.relay.offences.transactions",
@@ -225,7 +231,23 @@ def test_every_tagged_class_of_the_consensus_is_a_documented_record() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Kind, CertificateType, Want, Role, Verdict, Code, Standing, PoolKind, Offence, OffenceKind, CaseState],
+    [
+        Kind,
+        CertificateType,
+        Want,
+        Role,
+        Verdict,
+        Code,
+        Standing,
+        PoolKind,
+        Offence,
+        OffenceKind,
+        CaseState,
+        Choice,
+        Pace,
+        ProposalStage,
+        ChainStage,
+    ],
 )
 def test_numbers_of_an_enumeration_are_documented(kind: type[enum.IntEnum]) -> None:
     assert enum_row(kind) in TEXT
