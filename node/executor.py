@@ -32,6 +32,7 @@ from consensus.primitives.tree import MissingNode, NodeStore
 from consensus.relay.blocks import BlockLimits, CheckedPayload, check_payload
 from consensus.relay.epochs import Reads, current_set, is_boundary, next_set
 from consensus.relay.ledger import Ledger
+from consensus.relay.rewards.transactions import ReleasePayment
 from consensus.relay.transactions import CallEnclave, CheckedTransaction, DeployEnclave, RegisterChain
 from consensus.relay.transition import BlockContext, BlockResult, apply_block
 from node.state_nodes import NodeOverlay
@@ -396,7 +397,7 @@ def _is_light(checked: CheckedPayload) -> bool:
         checked.weight <= LIGHT_WEIGHT
         and not checked.candidates
         and not any(
-            isinstance(each.body.action, CallEnclave | DeployEnclave | RegisterChain)
+            isinstance(each.body.action, CallEnclave | DeployEnclave | RegisterChain | ReleasePayment)
             for each in checked.transactions
         )
     )

@@ -20,6 +20,7 @@ from consensus.primitives.ids import Hash, PublicKey
 from consensus.relay.fees import fuel_fee
 from consensus.relay.ledger import AccountRecord
 from consensus.relay.parameters import Parameters
+from consensus.relay.rewards.transactions import ReleasePayment
 from consensus.relay.stake.transactions import Bond, BondMore
 from consensus.relay.transactions import (
     CallEnclave,
@@ -223,7 +224,7 @@ class Mempool:
         """Units that carrying the transaction costs at least (`relay.actions`)."""
         floor = self._parameters.base_fee + self._parameters.byte_fee * len(checked.raw)
         action = checked.body.action
-        if isinstance(action, CallEnclave):
+        if isinstance(action, CallEnclave | ReleasePayment):
             floor += fuel_fee(self._parameters, action.fuel_limit)
         return floor
 

@@ -7,7 +7,7 @@ action; an action that fails changes nothing else. Each action checks everything
 
 from dataclasses import dataclass, replace
 
-from consensus.primitives.guest import UserOrigin, module_id
+from consensus.primitives.guest import InstanceEndpoint, UserOrigin, module_id
 from consensus.primitives.ids import Amount, Fuel, PublicKey
 from consensus.relay.calls import let_stand, rolled_back, run_call
 from consensus.relay.fees import flat_fee, fuel_fee, reserve_fee
@@ -18,8 +18,9 @@ from consensus.relay.offences.submissions import apply_offence_action
 from consensus.relay.offences.transactions import ReportContradiction, ReportStatement, SubmitEvidence
 from consensus.relay.receipts import Code, EnclaveReceipt, TransactionReceipt
 from consensus.relay.registry import MAX_OPT_INS, chain_deposit, module_deposit
-from consensus.relay.rewards.claims import apply_reward
-from consensus.relay.rewards.transactions import ClaimCommission
+from consensus.relay.rewards.claims import claim_commission
+from consensus.relay.rewards.holding import holding_account, release_parts, transfers_input
+from consensus.relay.rewards.transactions import ClaimCommission, ReleasePayment
 from consensus.relay.run import Run
 from consensus.relay.stake.actions import apply_staking
 from consensus.relay.transactions import (
@@ -108,7 +109,7 @@ _INSUFFICIENT = Done(Code.INSUFFICIENT_BALANCE)
 def _other(run: Run, sender: PublicKey, action: Action, fee_left: int) -> Done:
     match action:
         case CallEnclave():
-            return _call(run, sender, action, fee_left)
+            return _call(run, sender, action.instance, action.input, action.fuel_limit, fee_left)
         case TopUpChain():
             return Done(_top_up(run, sender, action))
         case RegisterChain():
@@ -120,8 +121,10 @@ def _other(run: Run, sender: PublicKey, action: Action, fee_left: int) -> Done:
         case Transfer():
             raise AssertionError("a transfer is handled before")
         case ClaimCommission():
-            code, output = apply_reward(run, sender, action)
+            code, output = claim_commission(run, sender)
             return Done(code, output=output)
+        case ReleasePayment():
+            return _release(run, action, fee_left)
         case Propose() | VoteAsMember() | VoteStake() | CouncilPause():
             code, output = apply_governance(run, sender, action)
             return Done(code, output=output)
@@ -133,14 +136,16 @@ def _other(run: Run, sender: PublicKey, action: Action, fee_left: int) -> Done:
             return Done(code, output=output)
 
 
-def _call(run: Run, sender: PublicKey, action: CallEnclave, fee_left: int) -> Done:
-    """Call an instance; `fee_left` units may be spent on fuel and messages."""
-    if action.fuel_limit > run.parameters.call_fuel_limit:
+def _call(
+    run: Run, caller: PublicKey, instance: InstanceEndpoint, data: bytes, fuel_limit: Fuel, fee_left: int
+) -> Done:
+    """Call an instance as `caller`; `fee_left` units may be spent on fuel and messages."""
+    if fuel_limit > run.parameters.call_fuel_limit:
         return Done(Code.OVER_LIMIT)
-    record = run.registry.instance(action.instance)
+    record = run.registry.instance(instance)
     if record is None:
         return Done(Code.NO_SUCH_INSTANCE)
-    call = run_call(run, record, origin=UserOrigin(account=sender), data=action.input, fuel=action.fuel_limit)
+    call = run_call(run, record, origin=UserOrigin(account=caller), data=data, fuel=fuel_limit)
     fuel = call.fuel_used
     fee = fuel_fee(run.parameters, fuel)
     code = call.code
@@ -148,8 +153,22 @@ def _call(run: Run, sender: PublicKey, action: CallEnclave, fee_left: int) -> Do
         code = Code.FEE_TOO_LOW
     if code is not Code.OK:
         return Done(code, fee, fuel, b"", rolled_back(call))
-    receipt = let_stand(run, call, action.instance.chain)
+    receipt = let_stand(run, call, instance.chain)
     return Done(code, fee + call.message_fees, fuel, call.outcome.output, receipt)
+
+
+def _release(run: Run, action: ReleasePayment, fee_left: int) -> Done:
+    """Call an instance as a chain's holding account, which nobody has the key of."""
+    if run.registry.chain(action.chain) is None:
+        return Done(Code.NO_SUCH_CHAIN)
+    if action.epoch >= run.context.epoch:
+        return Done(Code.NOT_YET)
+    parts = release_parts(run, action)
+    if not parts:
+        return Done(Code.NOTHING_TO_RELEASE)
+    caller = holding_account(action.chain, action.epoch)
+    data = transfers_input(action.asset, parts)
+    return _call(run, caller, action.instance, data, action.fuel_limit, fee_left)
 
 
 def _top_up(run: Run, sender: PublicKey, action: TopUpChain) -> Code:

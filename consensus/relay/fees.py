@@ -6,6 +6,7 @@ from consensus.candidates.receipts import CandidateHeader
 from consensus.primitives.guest import InstanceEndpoint, Outgoing
 from consensus.primitives.ids import Amount
 from consensus.relay.parameters import BILLION, Parameters
+from consensus.relay.rewards.transactions import ReleasePayment
 from consensus.relay.transactions import Action, CallEnclave
 
 
@@ -25,7 +26,7 @@ def reserve_fee(parameters: Parameters, action: Action, size_bytes: int) -> Amou
     A call that also sends messages to instances is charged `message_fee` for each on top, within `max_fee`.
     """
     flat = flat_fee(parameters, size_bytes)
-    if isinstance(action, CallEnclave):
+    if isinstance(action, CallEnclave | ReleasePayment):
         return Amount(flat + fuel_fee(parameters, action.fuel_limit))
     return flat
 

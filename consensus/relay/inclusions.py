@@ -88,7 +88,8 @@ def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Has
 def _note_attesters(run: Run, inclusion: CandidateInclusion, paid: int) -> None:
     """Under `replicated` every validator is to attest."""
     asked = map(ValidatorIndex, range(len(run.context.validators)))
-    note_attestations(run, asked, [index for index, _ in inclusion.signed()], paid)
+    signers = [index for index, _ in inclusion.signed()]
+    note_attestations(run, inclusion.header.chain, asked, signers, paid)
 
 
 def _enact(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:

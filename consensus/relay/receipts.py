@@ -51,6 +51,7 @@ class Code(enum.IntEnum):
     PROVES_NOTHING = 30  # evidence that is false: the bond is lost
     WITHOUT_EFFECT = 31  # evidence that comes too late, too early, or after other
     NO_SUCH_CASE = 32  # that can still be vetoed
+    NOTHING_TO_RELEASE = 35  # the amount is less than one round of parts
     NO_SUCH_PROPOSAL = 40  # whose vote is open
     NO_SUCH_CHOICE = 41
     NO_VOTE = 42  # nothing of the sender counts in it

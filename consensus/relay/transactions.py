@@ -32,13 +32,14 @@ from consensus.relay.offences.transactions import (
     SubmitEvidence,
 )
 from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry
-from consensus.relay.rewards.transactions import ClaimCommission, RewardAction
+from consensus.relay.rewards.transactions import ClaimCommission, ReleasePayment, RewardAction
 from consensus.relay.stake.transactions import Bond, RotateKey, StakingAction, Withdraw
 
 DOMAIN: Final = b"PHALANX/transaction/1\x00"
 MAX_TRANSACTION_BYTES: Final = MAX_CODE_BYTES + 256 * 1024
 MAX_CALL_INPUT_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 TRANSFER_WEIGHT: Final = 50  # microseconds on the reference machine
+RELEASE_WEIGHT: Final = 500  # reading who attested, of a full set
 CALL_WEIGHT: Final = 800  # one entry into a sandbox and one update of an instance's tree
 ADMISSION_WEIGHT: Final = 20_000  # compiling a module, at its size limit
 STAKING_WEIGHT: Final = 1_000  # one change of a few pools; writing a full roster, once a block, is as much
@@ -195,6 +196,8 @@ def weight_of(action: Action) -> int:
     match action:
         case CallEnclave():
             return CALL_WEIGHT + action.fuel_limit // FUEL_PER_WEIGHT
+        case ReleasePayment():
+            return RELEASE_WEIGHT + CALL_WEIGHT + action.fuel_limit // FUEL_PER_WEIGHT
         case DeployEnclave():
             return ADMISSION_WEIGHT + len(action.code) // 100
         case RegisterChain():

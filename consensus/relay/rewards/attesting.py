@@ -15,15 +15,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from consensus.primitives.codec import decode
-from consensus.primitives.ids import Epoch, ValidatorIndex
+from consensus.primitives.ids import ChainId, Epoch, ValidatorIndex
 from consensus.relay.epochs import Reads
 from consensus.relay.ledger import RECORD_LIMIT, Pot
 from consensus.relay.parameters import BILLION
-from consensus.relay.rewards.records import ATTESTING_BYTES, AttestingRecord, attesting_key
+from consensus.relay.rewards.records import (
+    ATTESTING_BYTES,
+    AttestingRecord,
+    ChainAttestingRecord,
+    attesting_key,
+    chain_attesting_key,
+)
 from consensus.relay.rewards.sharing import split
 from consensus.relay.run import Run
 
 _MEMBER: Final = struct.Struct(">II16s")
+_COUNT: Final = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +51,22 @@ def attesting(state: Reads, epoch: Epoch) -> tuple[MemberAttesting, ...] | None:
     return tuple(_unpack(decode(AttestingRecord, raw, limit=RECORD_LIMIT).members))
 
 
+def chain_attesting(state: Reads, chain: int, epoch: Epoch) -> tuple[int, ...] | None:
+    """How many of a chain's candidates each member of an epoch attested, by validator index; None if none was
+    decided in it, or the state does not tell any more."""
+    raw = state.read(chain_attesting_key(chain, epoch))
+    record = None if raw is None else decode(ChainAttestingRecord, raw, limit=RECORD_LIMIT)
+    if record is None or record.epoch != epoch:
+        return None
+    return tuple(count for (count,) in _COUNT.iter_unpack(record.members))
+
+
 def note_attestations(
-    run: Run, asked: Iterable[ValidatorIndex], signers: Sequence[ValidatorIndex], paid: int
+    run: Run, chain: ChainId, asked: Iterable[ValidatorIndex], signers: Sequence[ValidatorIndex], paid: int
 ) -> None:
-    """A candidate was decided that all of `asked` were to attest and `signers` did. `paid` units, which the
-    caller took from its chain, are theirs when the epoch ends."""
+    """A candidate of `chain` was decided that all of `asked` were to attest and `signers` did. `paid` units,
+    which the caller took from the chain, are theirs when the epoch ends."""
+    _note_for_chain(run, chain, signers)
     key = attesting_key(run.context.epoch)
     validators = run.context.validators
     record = run.ledger.record(AttestingRecord, key)
@@ -66,6 +84,17 @@ def note_attestations(
         _MEMBER.pack(each.asked, each.attested, each.earned.to_bytes(16, "big")) for each in members
     )
     run.ledger.put(key, AttestingRecord(members=packed))
+
+
+def _note_for_chain(run: Run, chain: ChainId, signers: Sequence[ValidatorIndex]) -> None:
+    epoch = run.context.epoch
+    counts = list(chain_attesting(run.ledger, chain, epoch) or (0,) * len(run.context.validators))
+    for index in signers:
+        counts[index] += 1
+    run.ledger.put(
+        chain_attesting_key(chain, epoch),
+        ChainAttestingRecord(epoch=epoch, members=b"".join(map(_COUNT.pack, counts))),
+    )
 
 
 def charge_candidate(run: Run, fee: int, fee_share_ppb: int) -> int:

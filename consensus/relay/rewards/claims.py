@@ -4,18 +4,11 @@ from consensus.primitives.ids import PublicKey
 from consensus.relay.ledger import Pot, PotRecord
 from consensus.relay.receipts import Code
 from consensus.relay.rewards.records import commission_key
-from consensus.relay.rewards.transactions import ClaimCommission, RewardAction
 from consensus.relay.run import Run
 
 
-def apply_reward(run: Run, sender: PublicKey, action: RewardAction) -> tuple[Code, bytes]:
-    """Do what `sender` asks for; the code, and the output of its receipt."""
-    match action:
-        case ClaimCommission():
-            return _claim_commission(run, sender)
-
-
-def _claim_commission(run: Run, sender: PublicKey) -> tuple[Code, bytes]:
+def claim_commission(run: Run, sender: PublicKey) -> tuple[Code, bytes]:
+    """Credit an operator with its commission. Answers with the units."""
     if run.stakes.validator(sender) is None:
         return Code.NO_SUCH_VALIDATOR, b""
     key = commission_key(sender)

@@ -2,6 +2,7 @@
 
 participation  epoch → ParticipationRecord: votes and proposals, counted block by block
 attesting      epoch → AttestingRecord: attestations, and what chains paid for them; only if there were any
+attested       chain and slot → ChainAttestingRecord: who attested a chain's candidates, for the latest epochs
 epoch-rewards  epoch → EpochRewards: what an epoch issued, and where it went
 commission     account → PotRecord: what a validator's operator has earned and not claimed
 
@@ -55,6 +56,16 @@ class AttestingRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChainAttestingRecord:
+    """Who attested the candidates of one chain that were decided in one epoch. In the slot of the epoch's
+    number modulo KEPT_EPOCHS, until a later epoch takes that."""
+
+    WIRE_VERSION: ClassVar[int] = 1
+    epoch: Epoch
+    members: Annotated[bytes, MaxLength(4 * MAX_VALIDATORS)]  # for each member: attested u32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRewards:
     """What came of one epoch, in units: issued + fees = treasury + validators + burnt; `attesters` is beside
     that, what chains paid for attestations. Rates are parts per billion."""
@@ -92,6 +103,12 @@ def participation_key(epoch: int) -> Hash:
 def attesting_key(epoch: int) -> Hash:
     """Where an epoch's attestations are counted."""
     return tree_key(b"attesting", epoch.to_bytes(8, "big"))
+
+
+def chain_attesting_key(chain: int, epoch: int) -> Hash:
+    """Where it is who attested a chain's candidates in an epoch, if no later epoch has taken the slot."""
+    slot = (epoch % KEPT_EPOCHS).to_bytes(1, "big")
+    return tree_key(b"attested", chain.to_bytes(4, "big") + slot)
 
 
 def epoch_rewards_key(epoch: int) -> Hash:

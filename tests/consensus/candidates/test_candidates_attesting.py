@@ -11,8 +11,8 @@ from consensus.primitives.ids import Epoch
 from consensus.relay.ledger import Pot
 from consensus.relay.parameters import ChainTerms
 from consensus.relay.receipts import CandidateReceipt
-from consensus.relay.rewards.attesting import attesting
-from consensus.relay.rewards.records import EpochRewards, epoch_rewards_key
+from consensus.relay.rewards.attesting import attesting, chain_attesting
+from consensus.relay.rewards.records import KEPT_EPOCHS, EpochRewards, epoch_rewards_key
 from consensus.relay.stake.records import main_pool
 from consensus.relay.stake.stakes import Stakes
 
@@ -97,3 +97,16 @@ def test_a_chain_prepays_and_shares_nothing_unless_its_terms_say_so() -> None:
     assert counted(network) == [(1, 1, 0), (1, 1, 0), (1, 1, 0), (1, 0, 0)]
     with pytest.raises(ValueError, match="fraction"):
         ChainTerms(fee_share_ppb=10**9 + 1)
+
+
+def test_what_a_chains_candidates_were_attested_is_kept_until_a_later_epoch_takes_the_slot() -> None:
+    network = sharing()
+    collator = Collator(network)
+    network.block(inclusions=[network.attest(collator.offer([b"one"]))])
+    collator.advance()
+    while network.epoch <= KEPT_EPOCHS:
+        network.block()
+    assert chain_attesting(network.view, 1, Epoch(1)) == (1, 1, 1, 0)
+    network.block(inclusions=[network.attest(collator.offer([b"two"]), who=(1, 2, 3))])
+    assert chain_attesting(network.view, 1, Epoch(1)) is None
+    assert chain_attesting(network.view, 1, Epoch(1 + KEPT_EPOCHS)) == (0, 1, 1, 1)
