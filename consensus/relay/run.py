@@ -55,6 +55,7 @@ class Run:
     enacted: list[Hash] = field(default_factory=list)
     rejected: list[Hash] = field(default_factory=list)
     offences: list[Convicted] = field(default_factory=list)
+    edges_cut: int = 0  # of exposures, by this block's convictions
     transactions: int = 0
     enclave_calls: int = 0
     messages: int = 0

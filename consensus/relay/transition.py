@@ -85,9 +85,7 @@ class BlockResult:
     ]  # hash of votes, evidence, candidate or transaction → why it had no effect; in order
     enacted: tuple[Hash, ...]  # candidates
     rejected: tuple[Hash, ...]
-    offences: tuple[
-        Convicted, ...
-    ]  # in order; each with the piece of evidence in the block that did it, if any
+    offences: tuple[Convicted, ...]  # in order
     calls_waiting: int  # lanes whose messages the next block delivers to instances
     election: ElectionRecord | None  # of the next epoch's set, in the last block but one of an epoch
     counters: Counters

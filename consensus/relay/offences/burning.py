@@ -34,9 +34,10 @@ def queue_burn(run: Run, account: PublicKey, epoch: Epoch, reporter: PublicKey |
 
 def burn_due(run: Run) -> int:
     """Burn what the meter lets through in this block; the units taken from Pot.SLASHED."""
-    queue, stake = _queue(run), run.stakes.total_bonded() + run.ledger.pot(Pot.SLASHED)
+    queue = _queue(run)
     if not len(queue):
         return 0
+    stake = run.stakes.total_bonded() + run.ledger.pot(Pot.SLASHED)
     parameters, now_ms = run.parameters, run.context.time_ms
     meter = run.ledger.record(MeterRecord, METER_KEY) or full(stake, parameters.slash_meter_ppb, now_ms)
     meter = fill(meter, base=stake, rate_ppb=parameters.slash_meter_ppb, now_ms=now_ms)

@@ -43,6 +43,7 @@ from consensus.relay.run import Run
 from consensus.relay.stake.holdings import Cut
 
 MAX_RAISES: Final = 4  # offenders whose debt one block looks at anew
+MAX_CUT_EDGES: Final = 512  # after which a block convicts nobody else: its time is bounded
 
 
 def stands_against(record: OffenceRecord | None, kind: OffenceKind) -> bool:
@@ -55,6 +56,11 @@ def stands_against(record: OffenceRecord | None, kind: OffenceKind) -> bool:
     row = TABLE[kind]
     held = (record.firm, record.pending) if row.vetoable else (record.firm,)
     return any(each is not None and each.gravity >= row.gravity for each in held)
+
+
+def has_room(run: Run) -> bool:
+    """Whether the running block may convict once more. What it may not can come again in the next one."""
+    return run.edges_cut < MAX_CUT_EDGES
 
 
 def convict(
@@ -166,6 +172,7 @@ def _collect(run: Run, before: OffenceRecord, after: OffenceRecord, reporter: Pu
     contestable = after.pending is not None or not all(each.firm for each in after.allocations)
     for_good, total = 0, 0
     for index, edge in enumerate(() if exposed is None else exposed.edges):
+        run.edges_cut += 1
         whole = 0 if exposed is None else exposed.total
         due = _owed(after, edge.amount, whole) - _owed(before, edge.amount, whole)
         firm = _firmly(after, edge.amount, whole) - _firmly(before, edge.amount, whole)
@@ -240,7 +247,7 @@ def raise_correlated(run: Run) -> None:
     raises = _raises(run)
     for _ in range(MAX_RAISES):
         entry = raises.first()
-        if entry is None:
+        if entry is None or not has_room(run):
             return
         epoch = Epoch(int.from_bytes(entry, "big"))
         held = run.ledger.existing(OffendersRecord, offenders_key(epoch))

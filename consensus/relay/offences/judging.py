@@ -10,6 +10,7 @@ signer, takes effect or not on its own, and can come again in any later block.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from consensus.agreement.evidence import Evidence, Offence, offence, verify_pair
 from consensus.agreement.statements import Role, statement_sign_bytes
@@ -26,7 +27,7 @@ from consensus.relay.epochs import (
     is_answerable,
 )
 from consensus.relay.ledger import RECORD_LIMIT
-from consensus.relay.offences.convicting import convict, stands_against
+from consensus.relay.offences.convicting import convict, has_room, stands_against
 from consensus.relay.offences.records import OffenceRecord, offence_key
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.run import Run
@@ -49,6 +50,9 @@ class Void:
 
     reason: str
     false: bool = False
+
+
+CUT_ENOUGH: Final = Void("the block has cut as much as it may: it can come again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +153,7 @@ def choose_evidence(bench: Bench, pieces: Iterable[Evidence], limit: int) -> lis
 def apply_evidence(run: Run, evidence: Evidence) -> None:
     """Convict, or note why the piece is void. The block's proposer is who reports it: leaders include what
     they know of anyway, and are paid for it as anybody else is."""
-    found = judge_evidence(bench_of(run), evidence)
+    found = judge_evidence(bench_of(run), evidence) if has_room(run) else CUT_ENOUGH
     if isinstance(found, Void):
         run.void[evidence_hash(evidence)] = found.reason
         return

@@ -197,7 +197,7 @@ class Convicted:
     offence: OffenceKind
     height: Height
     slashed: int  # units cut in this block for it
-    evidence: Evidence | None  # the piece in the block that convicts, if it was one
+    evidence: Evidence | None  # the two votes that convict, if it was by such
 
 
 def owed(edge: int, total: int, fraction_ppb: int, allocated: tuple[int, ...]) -> int:

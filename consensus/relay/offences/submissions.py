@@ -6,6 +6,7 @@
     true or may be, but without  costs the fee alone: another was first, it is too early or too late
       effect in this state
 
+A block convicts no more once it has cut enough (`convicting.has_room`): OVER_LIMIT, to be sent again.
 An account may submit `submissions_per_epoch` times an epoch, whatever comes of it. So whoever sends what is
 false pays a bond each time, and whoever repeats what is known is soon refused, for a fee each time.
 """
@@ -13,7 +14,7 @@ false pays a bond each time, and whoever repeats what is known is soon refused, 
 from consensus.primitives.ids import PublicKey
 from consensus.relay.ledger import Pot
 from consensus.relay.offences.burning import shares_of
-from consensus.relay.offences.convicting import convict
+from consensus.relay.offences.convicting import convict, has_room
 from consensus.relay.offences.judging import Bench, Guilty, Void, bench_of, judge_evidence
 from consensus.relay.offences.records import SubmitterRecord, submitter_key
 from consensus.relay.offences.transactions import (
@@ -31,11 +32,12 @@ def apply_offence_action(run: Run, sender: PublicKey, action: OffenceAction) -> 
     """Judge what an account submits. Answers with the units slashed, 16 bytes big-endian, or with why not."""
     if run.ledger.account(sender).balance < run.parameters.evidence_bond:
         return Code.INSUFFICIENT_BALANCE, b""
-    if not _count(run, sender):
+    if not has_room(run) or not _count(run, sender):
         return Code.OVER_LIMIT, b""
     found = _judge(bench_of(run), action)
     if isinstance(found, Guilty):
-        slashed = convict(run, found.account, found.epoch, found.offence, reporter=sender)
+        evidence = action.evidence if isinstance(action, SubmitEvidence) else None
+        slashed = convict(run, found.account, found.epoch, found.offence, reporter=sender, evidence=evidence)
         return Code.OK, slashed.to_bytes(16, "big")
     if found.false:
         _forfeit(run, sender)

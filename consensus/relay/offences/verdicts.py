@@ -27,8 +27,9 @@ from consensus.primitives.codec import encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Epoch, Hash
 from consensus.relay.ledger import Ledger
-from consensus.relay.offences.convicting import convict, stands_against
+from consensus.relay.offences.convicting import convict, has_room, stands_against
 from consensus.relay.offences.judging import (
+    CUT_ENOUGH,
     Bench,
     Guilty,
     Void,
@@ -102,7 +103,7 @@ def statement_hash(statement: Attestation) -> Hash:
 
 def apply_statement(run: Run, statement: Attestation) -> None:
     """Convict who signed against a verdict, or note why the statement is void; the proposer reports it."""
-    found = judge_statement(bench_of(run), statement)
+    found = judge_statement(bench_of(run), statement) if has_room(run) else CUT_ENOUGH
     if isinstance(found, Void):
         run.void[statement_hash(statement)] = found.reason
         return

@@ -29,6 +29,7 @@ from consensus.primitives.errors import InvalidBlock
 from consensus.primitives.ids import ZERO_HASH, Epoch
 from consensus.relay.blocks import MAX_BLOCK_EVIDENCE, Payload, check_payload, encode_payload
 from consensus.relay.genesis import issuance
+from consensus.relay.offences import convicting
 from consensus.relay.offences.judging import (
     Bench,
     Void,
@@ -38,6 +39,7 @@ from consensus.relay.offences.judging import (
 )
 from consensus.relay.offences.records import Conviction, OffenceRecord, offence_key
 from consensus.relay.offences.table import TABLE, OffenceKind
+from consensus.relay.offences.transactions import SubmitEvidence
 from consensus.relay.receipts import Code
 from consensus.relay.stake.records import Standing
 from consensus.relay.stake.transactions import BondMore, Unbond, Unjail, Withdraw
@@ -322,6 +324,19 @@ def test_a_forged_piece_keeps_no_good_one_out() -> None:
     assert [each.evidence for each in result.offences] == [other]
     assert set(result.void) == {evidence_hash(forged)}
     assert [each.evidence for each in network.block(evidence=[good]).offences] == [good]
+
+
+def test_a_block_that_has_cut_enough_convicts_nobody_else_and_the_next_one_does(monkeypatch) -> None:
+    monkeypatch.setattr(convicting, "MAX_CUT_EDGES", 1)
+    network = quick()
+    first, second = evidence(network, 0), evidence(network, 1)
+    report = network.raw(USERS[0], SubmitEvidence(evidence=second))
+    result = network.block([report], evidence=[first, second])
+    assert [each.evidence for each in result.offences] == [first]
+    assert "can come again" in result.void[evidence_hash(second)]
+    assert result.receipts[0].code == Code.OVER_LIMIT
+    result = network.block(evidence=[second])
+    assert [each.evidence for each in result.offences] == [second]
 
 
 # --- the payload
