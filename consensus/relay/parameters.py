@@ -53,9 +53,7 @@ class Parameters:
     unbonding_ms: U64 = 21 * DAY_MS
     trusting_ms: U64 = 14 * DAY_MS  # how old a header may be that a light client trusts
     jail_epochs: U32 = 7  # before a jailed validator may ask to come back
-    min_nomination: Amount = Amount(
-        1_000
-    )  # to open the nomination of several validators, or a move to another
+    min_nomination: Amount = Amount(1_000)  # to name several validators first, or to begin a move to others
     exit_cap_ppb: U32 = 100_000_000  # of all stake that may leave after one epoch; the rest waits its turn
     # blocks
     max_block_bytes: U32 = 2 * 1024 * 1024

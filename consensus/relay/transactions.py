@@ -33,7 +33,15 @@ from consensus.relay.offences.transactions import (
 )
 from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry
 from consensus.relay.rewards.transactions import ClaimCommission, ReleasePayment, RewardAction
-from consensus.relay.stake.transactions import Bond, RotateKey, StakingAction, Withdraw
+from consensus.relay.stake.transactions import (
+    Bond,
+    BondMore,
+    Claim,
+    Delegate,
+    RotateKey,
+    StakingAction,
+    Withdraw,
+)
 
 DOMAIN: Final = b"PHALANX/transaction/1\x00"
 MAX_TRANSACTION_BYTES: Final = MAX_CODE_BYTES + 256 * 1024
@@ -42,8 +50,9 @@ TRANSFER_WEIGHT: Final = 50  # microseconds on the reference machine
 RELEASE_WEIGHT: Final = 500  # reading who attested, of a full set
 CALL_WEIGHT: Final = 800  # one entry into a sandbox and one update of an instance's tree
 ADMISSION_WEIGHT: Final = 20_000  # compiling a module, at its size limit
-STAKING_WEIGHT: Final = 1_000  # one change of a few pools; writing a full roster, once a block, is as much
-WITHDRAWAL_WEIGHT: Final = 4_000  # up to eight pools
+STAKING_WEIGHT: Final = 1_000  # changing two pools; writing a full roster, once a block, is as much
+DEPOSIT_WEIGHT: Final = 600  # changing one pool
+WITHDRAWAL_WEIGHT: Final = 6_000  # up to eight pools
 SIGNATURE_WEIGHT: Final = 90  # verifying one
 FUEL_PER_WEIGHT: Final = 1_000  # fuel burnt in a microsecond by slow code; a tight loop burns 6,000
 
@@ -218,5 +227,7 @@ def weight_of(action: Action) -> int:
             return REPORT_WEIGHT + 2 * SIGNATURE_WEIGHT
         case Withdraw():
             return WITHDRAWAL_WEIGHT
+        case Delegate() | BondMore() | Claim():
+            return DEPOSIT_WEIGHT
         case _:  # mypy: a StakingAction
             return STAKING_WEIGHT

@@ -53,7 +53,8 @@ def wait_is_over(state: Reads, last_epoch: Epoch, parameters: Parameters, *, now
 def stride(waiting: int) -> int:
     """How many epochs apart the last epochs of a nomination's next pools are, when so many wait already.
 
-    It doubles with every third, so that 32 pools reach over 6,000 epochs: nobody can keep others from
-    leaving by leaving in small pieces, epoch after epoch.
+    It doubles with every third: then 32 pools are enough for waits of up to 3,000 epochs, and nobody keeps
+    others from leaving by leaving in small pieces, epoch after epoch. It delays a last epoch by less than
+    half of the wait that follows.
     """
     return 1 << (waiting // 3)

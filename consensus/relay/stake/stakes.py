@@ -106,7 +106,7 @@ class Stakes:
 
     def would_strand(self, leaver: PublicKey | None = None) -> bool:
         """Whether nobody could be elected for good, as things stand, without `leaver`."""
-        return not any(each.account != leaver and self.is_eligible(each.account) for each in self.roster())
+        return not (self._any_stays(leaver, self._roster.entries()) or self._any_stays(leaver, self.roster()))
 
     # --- nominations
 
@@ -214,6 +214,9 @@ class Stakes:
     @property
     def _parameters(self) -> Parameters:
         return self.ledger.parameters
+
+    def _any_stays(self, leaver: PublicKey | None, entries: Iterable[RosterEntry]) -> bool:
+        return any(each.account != leaver and self.is_eligible(each.account) for each in entries)
 
     def _answering(self, name: Hash, epoch: Epoch) -> list[tuple[Hash, PoolRecord]]:
         """The pools with stake that answer for a nomination in an epoch."""

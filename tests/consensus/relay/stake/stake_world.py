@@ -79,8 +79,8 @@ class StakeWorld:
 
     def snapshot(self) -> Any:
         """All that the block has changed so far."""
-        balances = {name: (each.balance, each.nonce) for name, each in self.ledger._accounts.items()}
-        return dict(self.ledger._changed), {k: v for k, v in balances.items() if v[0]}, self.stakes.totals()
+        balances = [self.ledger.account(each).balance for each in PEOPLE]
+        return dict(self.ledger._changed), balances, self.stakes.totals()
 
     def convict(self, account: bytes, standing: int, jailed_until: int) -> None:
         """What a conviction does to a validator, its stake apart."""
