@@ -122,6 +122,7 @@ class Ledger:
         self._accounts: dict[PublicKey, Account] = {}
         self._values: dict[Hash, bytes | None] = {}
         self._changed: dict[Hash, bytes | None] = {}
+        self._decoded: dict[Hash, tuple[bytes, object]] = {}  # with the bytes that it was decoded from
         self._parameters: Parameters | None = None
 
     # --- raw records
@@ -141,7 +142,14 @@ class Ledger:
     def record(self, kind: type[T], key: Hash) -> T | None:
         """The record of `kind` under a tree key."""
         raw = self.read(key)
-        return None if raw is None else decode(kind, raw, limit=RECORD_LIMIT)
+        if raw is None:
+            return None
+        known = self._decoded.get(key)
+        if known is not None and known[0] is raw and type(known[1]) is kind:
+            return known[1]
+        record = decode(kind, raw, limit=RECORD_LIMIT)
+        self._decoded[key] = (raw, record)
+        return record
 
     def existing(self, kind: type[T], key: Hash) -> T:
         """A record that the state always holds."""
