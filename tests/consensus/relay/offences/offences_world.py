@@ -9,8 +9,9 @@ from consensus.primitives.ids import Amount, Epoch
 from consensus.relay.elections.records import ExposureRecord, exposure
 from consensus.relay.epochs import epoch_of
 from consensus.relay.ledger import SUPPLY_KEY, Ledger, Pot, Supply
-from consensus.relay.offences.records import BurnRecord, CaseRecord, CutsRecord, case_cut_key, case_key
+from consensus.relay.offences.records import BurnRecord, CaseState, CutsRecord, case_cut_key
 from consensus.relay.offences.ticking import tick
+from consensus.relay.offences.veto import case_count, find_case
 from consensus.relay.receipts import Code
 from consensus.relay.registry import Registry
 from consensus.relay.ring import Ring
@@ -110,11 +111,9 @@ class Court:
     def contested(self) -> int:
         """Units of cases that are open or being given back, by what they say of each pool."""
         total = 0
-        for number in range(1, 10_000):
-            case = self.ledger.record(CaseRecord, case_key(number))
-            if case is None and self.ledger.read(case_key(number + 1)) is None and number > 500:
-                return total
-            if case is None or case.state == 2:
+        for number in range(1, case_count(self.ledger) + 1):
+            case = find_case(self.ledger, number)
+            if case is None or case.state == CaseState.LAPSED:
                 continue
             for edge in range(case.swept, case.edges):
                 cuts = self.ledger.record(CutsRecord, case_cut_key(number, edge))

@@ -17,7 +17,7 @@ from consensus.relay.offences.table import TABLE, Grounds, OffenceKind
 from consensus.relay.offences.veto import find_case, open_cases, record_of, veto
 from consensus.relay.parameters import BILLION
 from consensus.relay.receipts import Code
-from consensus.relay.stake.records import Standing
+from consensus.relay.stake.records import PoolKind, Standing
 
 NETWORKS = {
     "default": settled(),
@@ -60,7 +60,7 @@ def expected_ppb(court: Court, kinds: dict[int, set[OffenceKind]], index: int) -
     return owed
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(COURT, st.lists(st.tuples(MEMBER, KIND, REPORTER), max_size=14))
 def test_one_epoch_costs_its_exposure_times_the_fraction_exactly_in_whatever_order(name, offences) -> None:
     """Without a veto: each edge of the exposure, rounded down; what came first, escalated or is correlated is
@@ -143,7 +143,7 @@ def open_one(court: Court, number: int) -> None:
         assert veto(court.run, number) == Code.NO_SUCH_CASE
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(COURT, st.lists(STEP, max_size=25))
 def test_any_history_conserves_every_unit_and_drains(name, steps) -> None:
     court = Court(NETWORKS[name])
@@ -248,3 +248,59 @@ def test_two_chains_take_their_allocations_and_the_rest_is_not_taken_twice() -> 
     whole = convict(court.run, account, Epoch(2), OffenceKind.ATTESTED_INVALID)
     assert first + second + whole == exposed.total
     court.check()
+
+
+@settings(max_examples=60, deadline=None)
+@given(MEMBER, EPOCH, st.sampled_from([OffenceKind.DOUBLE_FINALIZE, OffenceKind.FALSE_ACCUSATION]))
+def test_own_stake_delegations_what_leaves_and_what_moved_bear_it_in_proportion(index, epoch, kind) -> None:
+    """Of one nomination every pool that answers for the epoch loses the same part, to the unit."""
+    court = Court(NETWORKS["steep"])
+    stakes = court.run.stakes
+    before: dict[bytes, dict[bytes, int]] = {}
+    for edge in court.exposure(index, epoch).edges:
+        pools = stakes.nominated.answering(edge.nomination, Epoch(epoch))
+        before[edge.nomination] = {pool: stakes.pool(pool).tokens for pool in pools if stakes.pool(pool)}
+    convict(court.run, ACCOUNTS[index], Epoch(epoch), kind)
+    record = record_of(court.ledger, ACCOUNTS[index], Epoch(epoch))
+    assert record is not None
+    for edge in court.exposure(index, epoch).edges:
+        whole = sum(before[edge.nomination].values())
+        taken = edge.amount * record.fraction_ppb // BILLION
+        for pool, had in before[edge.nomination].items():
+            left = stakes.pool(pool)
+            lost = had - (0 if left is None else left.tokens)
+            assert abs(lost - Fraction(taken * had, whole)) < 1
+
+
+def test_every_way_of_standing_behind_a_validator_is_in_that_world() -> None:
+    court = Court(NETWORKS["steep"])
+    kinds = set()
+    for index in range(4):
+        for edge in court.exposure(index, 2).edges:
+            for pool in court.run.stakes.nominated.answering(edge.nomination, Epoch(2)):
+                record = court.run.stakes.pool(pool)
+                if record is not None and record.tokens:
+                    kinds.add(record.kind)
+    assert kinds == set(PoolKind)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    COURT,
+    st.lists(st.tuples(MEMBER, KIND, EPOCH), min_size=1, max_size=12),
+    st.lists(st.integers(1, HOUR_MS)),
+)
+def test_within_any_hour_no_more_is_burnt_than_the_meter_says(name, offences, pauses) -> None:
+    court = Court(NETWORKS[name])
+    stake = court.run.stakes.total_bonded()
+    for index, kind, epoch in offences:
+        if not stands_against(record_of(court.ledger, ACCOUNTS[index], Epoch(epoch)), kind):
+            convict(court.run, ACCOUNTS[index], Epoch(epoch), kind)
+    most = stake * court.run.parameters.slash_meter_ppb // BILLION + 1
+    gone: list[tuple[int, int]] = []
+    for pause in [*pauses, *([HOUR_MS] * 12)]:
+        before = court.waiting() + court.contested()
+        court.wait(pause)
+        gone.append((court.now_ms, before - court.waiting() - court.contested()))
+    for place, (since, _) in enumerate(gone):
+        assert sum(units for at, units in gone[place:] if at <= since + HOUR_MS) <= most
