@@ -27,6 +27,7 @@ from node.cli.connect import (
     rpc_url,
 )
 from node.cli.enclave import read_wasm
+from node.cli.holding import holding, release
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.query import say_state
 from node.cli.sending import Sending, Submission, sending
@@ -299,3 +300,7 @@ def state(
     report = ask(url, lambda client: client.chain_state(endpoint.chain, key, prove=prove))
     question = ChainKey(chain=endpoint.chain, key=key)
     say_state(output, report, verify_state(url, report, question, trust) if prove else None)
+
+
+chain.add_command(holding)
+chain.add_command(release)

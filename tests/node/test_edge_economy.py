@@ -15,8 +15,10 @@ from earning_world import earning, pot, to_next_epoch
 from relay_fakes import OPERATORS
 from test_edge_tx import node_in_a_thread
 
+from consensus.primitives.ids import ChainId, Epoch
 from consensus.relay.ledger import Pot
 from consensus.relay.rewards.distributing import commission
+from consensus.relay.rewards.holding import holding_account
 from consensus.relay.stake.records import main_pool
 from consensus.relay.stake.stakes import Stakes
 from node import keys
@@ -86,3 +88,14 @@ def test_rewards_and_commission_are_claimed() -> None:
     assert "64 hex digits" in run(
         network, "stake", "claim", "--pool", "00", "--from", account_file(1), fails=True
     )
+
+
+def test_a_payment_in_a_chains_own_asset_is_asked_for() -> None:
+    network = earning()
+    account = run(network, "chain", "holding", "1", "--epoch", "1")["account"]
+    assert account == holding_account(ChainId(1), Epoch(1)).hex()
+    command = ("chain", "release", "1", "--epoch", "1", "--amount", "5", "--from", account_file(0))
+    assert "not yet" in run(network, *command, "--wait", fails=True)
+    to_next_epoch(network)
+    assert "no such instance" in run(network, *command, "--wait", fails=True)  # of `assets` on chain 1
+    assert "32 bytes" in run(network, *command, "--asset", "00", fails=True)
