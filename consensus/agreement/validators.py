@@ -38,6 +38,11 @@ class ValidatorSetRecord:
     leader_seed: Hash
 
 
+def root_of(record: ValidatorSetRecord) -> Hash:
+    """What commits to a set: the `validators_hash` of its headers."""
+    return hash_tagged(b"TALLY/validators/1", encode(record))
+
+
 class ValidatorSet:
     """An epoch's validators, immutable, with everything derived from them precomputed.
 
@@ -83,7 +88,7 @@ class ValidatorSet:
         self.record: Final = ValidatorSetRecord(
             validators=tuple(validators), mode=int(mode), window=window, leader_seed=leader_seed
         )
-        self.validators_hash: Final = hash_tagged(b"TALLY/validators/1", encode(self.record))
+        self.validators_hash: Final = root_of(self.record)
         self._table = leader_table(self.stakes, chain_id_hash=chain_id_hash, epoch=epoch, seed=leader_seed)
         self._by_leader = tuple(view_thresholds(self.stake, stake, mode) for stake in self.stakes)
 

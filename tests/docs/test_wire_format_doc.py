@@ -68,6 +68,7 @@ MODULES = (
     "consensus.light.leaves",
     "consensus.light.proofs",
     "consensus.light.client",
+    "consensus.light.slashing_proof",
     "consensus.candidates.receipts",
     "consensus.messaging.lanes",
     "consensus.primitives.guest",
