@@ -1,8 +1,8 @@
 """The relay state as one block sees it: accounts, records and supply over an overlay of the tree.
 
 Everything a block reads or changes goes through a `Ledger`; `commit` turns the changes into one batch update
-of the tree. Money is conserved: `issued = balances + chains' relay balances + deposits + bonded stake +
-unbonding stake + pots + burnt`, always.
+of the tree. Money is conserved: `issued = balances + chains' relay balances + deposits + stake in pools and
+what it has earned + pots + burnt`, always.
 Fees leave the payer and are, at the end of the block, burnt by `burn_share_ppb`, paid to the proposer's
 account by `proposer_fee_ppb`, and else kept for all validators of the epoch (`rewards.distributing`): a
 proposer that fills its own blocks with its own fees loses the burnt part and most of the kept one.

@@ -11,7 +11,7 @@ the next leader earns the reward of including them (the idea is Ethereum's: a pr
 attestation that it includes). So a vote is lost only if all leaders of what is left of a round withhold it,
 and what it would have earned is then nobody's (`points`): withholding costs its author and brings it nothing.
 The last leader of a round can choose its block's hash among several, and so, at most, which of a round's
-blocks is drawn.
+blocks is drawn. (In rounds of two, the shortest, it is always the first.)
 
 Votes of another view than the block's own can not be passed off: those first included hold more than 2/3 of
 the stake, hence are in part honest and of the view that the block has; it is then kept.
