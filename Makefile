@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all prove prove-quick fuzz lint types imports check bench modules clean
+.PHONY: help setup demo test test-all prove prove-whole prove-quick fuzz lint types imports check bench modules clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ fuzz: setup  ## coverage-guided fuzzing of all decoders, with atheris if it is t
 
 prove: setup  ## the machine proof: exhaustive search, Twins, differential, mutants; one table (docs/proof.md)
 	@$(BIN)/python -m tests.proof
+
+prove-whole: setup  ## the machine proof with every third view searched: an hour
+	@$(BIN)/python -m tests.proof --whole
 
 prove-quick: setup  ## the machine proof in the reduced form that CI runs
 	@$(BIN)/python -m tests.proof --quick

@@ -18,7 +18,7 @@ from tests.proof.cluster import START_US, Cluster
 from tests.proof.memory import Explored, Memory
 from tests.proof.model_rules import compare
 from tests.proof.scope import Scope
-from tests.proof.suite import SuiteResult, run_all
+from tests.proof.suite import Extent, SuiteResult, run_all
 
 TIMERS: Final = TimerSettings(start_us=400_000, min_us=100_000)
 LIMIT_US: Final = 60_000_000
@@ -31,8 +31,9 @@ QUICK_SCHEDULES: Final = 15
 QUICK_PLACEMENTS: Final = 500
 
 
-def run(quick: bool, jobs: int) -> SuiteResult:
+def run(extent: Extent, jobs: int) -> SuiteResult:
     """All three; quick: fewer seeds, and the smaller literal explorations."""
+    quick = extent is Extent.QUICK
     schedules = range(QUICK_SCHEDULES if quick else SCHEDULES)
     placements = range(QUICK_PLACEMENTS if quick else PLACEMENTS)
     literal = LITERAL[:2] if quick else LITERAL

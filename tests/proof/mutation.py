@@ -25,7 +25,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-from tests.proof.suite import SuiteResult
+from tests.proof.suite import Extent, SuiteResult
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MUTANTS: Final = Path(__file__).with_name("mutants")
@@ -229,9 +229,9 @@ def _check_pristine(pristine: Path, mutants: Sequence[Mutant], jobs: int) -> Non
         raise MutantError(failures.get())
 
 
-def run(quick: bool, jobs: int) -> SuiteResult:
+def run(extent: Extent, jobs: int) -> SuiteResult:
     """All mutants, or the reduced set, as a suite of the proof. Raises MutantError if one is not tried."""
-    mutants = [each for each in load() if each.quick or not quick]
+    mutants = [each for each in load() if each.quick or extent is not Extent.QUICK]
     verdicts = try_all(mutants, jobs=jobs)
     errors = [f"{each.mutant.name}: {each.error}" for each in verdicts if each.error]
     if errors:

@@ -14,10 +14,10 @@ def suites(monkeypatch, **runs):
 
 
 def test_a_suite_that_can_not_be_tried_leaves_the_table_of_those_before_it(monkeypatch, capsys):
-    def broken(quick, jobs):
+    def broken(extent, jobs):
         raise RuntimeError("its text is gone")
 
-    suites(monkeypatch, twins=lambda quick, jobs: SuiteResult(name="twins", cases=4_321), mutation=broken)
+    suites(monkeypatch, twins=lambda extent, jobs: SuiteResult(name="twins", cases=4_321), mutation=broken)
     with pytest.raises(RuntimeError, match="its text is gone"):
         proof.main(["--only", "twins", "mutation"])
     said = capsys.readouterr().out
@@ -29,9 +29,12 @@ def test_a_suite_that_can_not_be_tried_leaves_the_table_of_those_before_it(monke
 def test_whatever_went_wrong_is_named_and_fails_the_run(wrong, monkeypatch, capsys):
     good = SuiteResult(name="twins", cases=1)
     bad = SuiteResult(name="exhaustive", cases=2, **wrong)
-    suites(monkeypatch, twins=lambda quick, jobs: good, exhaustive=lambda quick, jobs: bad)
+    suites(monkeypatch, twins=lambda extent, jobs: good, exhaustive=lambda extent, jobs: bad)
     assert proof.main(["--quick", "--only", "twins", "exhaustive"]) == 1
     said = capsys.readouterr().out
     assert said.startswith("REDUCED FORM")
     assert "a fork" in said or ("2 of 3" in said and "SURVIVOR in exhaustive: a mutant" in said)
     assert proof.main(["--only", "twins"]) == 0
+    assert capsys.readouterr().out.startswith("USUAL FORM")
+    assert proof.main(["--whole", "--only", "twins"]) == 0
+    assert capsys.readouterr().out.startswith("suite")

@@ -20,7 +20,7 @@ from consensus.agreement.config import TimerSettings
 from consensus.agreement.messages import Message, NotFound
 from consensus.agreement.thresholds import Mode
 from tests.proof.cluster import START_US, Cluster, view_of
-from tests.proof.suite import SuiteResult, run_all
+from tests.proof.suite import Extent, SuiteResult, run_all
 
 HEALS_US: Final = 300_000
 LIMIT_US: Final = 30_000_000
@@ -125,8 +125,9 @@ def random_schedule(seed: int) -> Schedule:
     return Schedule(leaders, sides)
 
 
-def run(quick: bool, jobs: int) -> SuiteResult:
+def run(extent: Extent, jobs: int) -> SuiteResult:
     """All schedules in both modes; quick: every so many-th."""
+    quick = extent is Extent.QUICK
     all_four = list(every_schedule(3))
     four = all_four[:: QUICK_SHARE if quick else 1]
     seeds = range(QUICK_SEEDS if quick else RANDOM_SEEDS)
