@@ -37,7 +37,11 @@ def vote(
 
 def included(book: VoteBook, sample: Sample = SAMPLE) -> tuple[int, list[int]] | None:
     found = book.inclusion(sample, epoch=EPOCH, validators=SET, chain_id_hash=CHAIN, verify=crypto.verify)
-    return None if found is None else (found.view, [index for index, _ in found.signed()])
+    if found is None:
+        return None
+    message = vote_bytes(CHAIN, EPOCH, found.view, found.block)
+    assert all(crypto.verify(KEYS[index].public, message, each) for index, each in found.signed())
+    return found.view, [index for index, _ in found.signed()]
 
 
 def test_a_quorum_begins_and_stragglers_follow() -> None:
