@@ -9,8 +9,9 @@ The guest's input, all integers little-endian:
     u32 messages, then each: u32 length ‖ u8 source kind ‖ module (32) ‖ u32 chain ‖ payload
     u32 transactions, then each: u32 length ‖ bytes
 
-The source kind is the endpoint's wire tag; the length covers all that follows it. What became of each message
-and transaction the guest may say in its output (docs/guest-abi.md section 2), which binds nobody:
+The source kind is the endpoint's wire tag; for the relay chain itself module and chain are zero. The length
+covers all that follows it. What became of each message and transaction the guest may say in its output
+(docs/guest-abi.md section 2), which binds nobody:
 
     u32 messages, then a byte for each;  u32 transactions, then a byte for each: 0 done, else its own reason
 """
@@ -26,7 +27,8 @@ from consensus.primitives.guest import (
     GuestCall,
     GuestKind,
     GuestOutcome,
-    InstanceEndpoint,
+    InboxSource,
+    RelayEndpoint,
     RelayOrigin,
     Status,
 )
@@ -37,7 +39,7 @@ from consensus.primitives.ids import ZERO_HASH, ChainId, Fuel, Hash, Height, Mil
 class InboxMessage:
     """One message that a candidate consumes."""
 
-    source: InstanceEndpoint
+    source: InboxSource
     payload: bytes
 
 
@@ -66,13 +68,17 @@ def frame_input(messages: Sequence[InboxMessage], transactions: Sequence[bytes])
     """The guest's input for these messages and transactions."""
     parts = [len(messages).to_bytes(4, "little")]
     for message in messages:
-        source = message.source
-        head = bytes([InstanceEndpoint.WIRE_TAG]) + source.module + source.chain.to_bytes(4, "little")
+        head = _source_head(message.source)
         parts += ((len(head) + len(message.payload)).to_bytes(4, "little"), head, message.payload)
     parts.append(len(transactions).to_bytes(4, "little"))
     for each in transactions:
         parts += (len(each).to_bytes(4, "little"), each)
     return b"".join(parts)
+
+
+def _source_head(source: InboxSource) -> bytes:
+    module, chain = (ZERO_HASH, 0) if isinstance(source, RelayEndpoint) else (source.module, source.chain)
+    return bytes([source.WIRE_TAG]) + module + chain.to_bytes(4, "little")
 
 
 def framed_bytes(messages: Sequence[InboxMessage], transactions: Sequence[bytes]) -> int:

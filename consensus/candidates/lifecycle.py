@@ -12,7 +12,7 @@ from typing import Final
 
 from consensus.candidates.receipts import CandidateHeader
 from consensus.messaging.lanes import lane_order
-from consensus.primitives.guest import ChainEndpoint, Endpoint, InstanceEndpoint, Policy
+from consensus.primitives.guest import ChainEndpoint, Endpoint, InboxSource, InstanceEndpoint, Policy
 from consensus.primitives.ids import (
     RELAY_CHAIN,
     Amount,
@@ -60,7 +60,7 @@ class Tip:
     head: Hash
     state_root: Hash
     relay_parent_height: Height
-    consumed: Mapping[InstanceEndpoint, int] = field(default_factory=dict)  # past the enacted cursors
+    consumed: Mapping[InboxSource, int] = field(default_factory=dict)  # past the enacted cursors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class ChainView:
     opt_in: frozenset[ModuleId]
     tip: Tip
     rejected: tuple[Hash, ...]  # the latest few
-    lanes: Mapping[InstanceEndpoint, tuple[int, int]]  # to the chain: (delivered, sent)
+    lanes: Mapping[InboxSource, tuple[int, int]]  # to the chain: (delivered, sent)
 
 
 def tip_after(tip: Tip, header: CandidateHeader, candidate: Hash) -> Tip:

@@ -13,7 +13,7 @@ from consensus.agreement.statements import Role, Statement, Verdict, statement_s
 from consensus.agreement.validators import MAX_VALIDATORS
 from consensus.primitives.codec import U8, U32, U64, MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.guest import MAX_MESSAGES, InstanceEndpoint, Outgoing
+from consensus.primitives.guest import MAX_MESSAGES, InboxSource, Outgoing
 from consensus.primitives.ids import (
     ChainId,
     Epoch,
@@ -26,7 +26,7 @@ from consensus.primitives.ids import (
 )
 
 MAX_PIPELINE_DEPTH: Final = 3  # candidates of one chain that may be in flight, each built on the one before
-MAX_LANES_READ: Final = 32  # lanes that one candidate may consume from
+MAX_LANES_READ: Final = 33  # lanes that one candidate may consume from
 MAX_POV_BYTES: Final = 8 * 1024 * 1024
 MAX_BODY_TRANSACTIONS: Final = 20_000
 MAX_CHAIN_TRANSACTION_BYTES: Final = 64 * 1024
@@ -40,7 +40,7 @@ MAX_OFFER_BYTES: Final = MAX_POV_BYTES + MAX_HEADER_BYTES + 64
 class InboxCursor:
     """What a candidate consumed of one lane: the messages numbered `first` up to, not including, `next`."""
 
-    source: InstanceEndpoint
+    source: InboxSource
     first: U64
     next: U64
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from consensus.candidates.lifecycle import ChainView
 from consensus.candidates.receipts import CandidateHeader
-from consensus.primitives.guest import InstanceEndpoint
+from consensus.primitives.guest import InboxSource
 from consensus.primitives.ids import ChainId, Hash, Height, Milliseconds
 
 
@@ -32,6 +32,6 @@ class RelayView(Protocol):
         """Validation code that a chain's record names."""
         ...
 
-    def messages(self, chain: ChainId, source: InstanceEndpoint, first: int, next: int) -> list[bytes]:
+    def messages(self, chain: ChainId, source: InboxSource, first: int, next: int) -> list[bytes]:
         """The payloads numbered `first` up to `next` in the lane from `source` to `chain`."""
         ...

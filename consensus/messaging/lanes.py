@@ -22,16 +22,20 @@ from consensus.primitives.guest import (
     MAX_MESSAGE_BYTES,
     ChainEndpoint,
     Endpoint,
+    InboxSource,
     InstanceEndpoint,
     Outgoing,
+    RelayEndpoint,
 )
 from consensus.primitives.ids import ChainId, Hash, Height
 from consensus.primitives.tree import tree_key
 
-MAX_INBOX_LANES: Final = 32  # that lead to one chain
+MAX_INBOX_LANES: Final = 33  # that lead to one chain: two for each module, and the relay chain's
 MAX_REST_DOUBLINGS: Final = 10  # a resting lane is tried at least every 2**10 blocks
 _RECORD_LIMIT: Final = 64 * 1024
 _QUEUE_KEY: Final = tree_key(b"relay", b"deliveries")
+
+LaneSource = Endpoint | RelayEndpoint
 
 
 class Records(Protocol):
@@ -58,7 +62,7 @@ class LaneLimits:
 class LaneRecord:
     """One lane: messages `delivered` up to, not including, `sent` are in the state."""
 
-    source: Endpoint
+    source: LaneSource
     destination: Endpoint
     sent: U64 = 0
     delivered: U64 = 0
@@ -79,7 +83,7 @@ class LaneMessage:
 class InboxRecord:
     """The sources of all lanes that lead to a chain, in `lane_order`."""
 
-    sources: Annotated[tuple[InstanceEndpoint, ...], MaxLength(MAX_INBOX_LANES)]
+    sources: Annotated[tuple[InboxSource, ...], MaxLength(MAX_INBOX_LANES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,7 @@ class Delivery:
     message: LaneMessage
 
 
-def lane_id(source: Endpoint, destination: Endpoint) -> Hash:
+def lane_id(source: LaneSource, destination: Endpoint) -> Hash:
     """Names a lane."""
     return hash_tagged(b"PHALANX/lane/1", encode(source), encode(destination))
 
@@ -124,9 +128,10 @@ def _entry_key(position: int) -> Hash:
     return tree_key(b"delivery", position.to_bytes(8, "big"))
 
 
-def lane_order(source: InstanceEndpoint) -> tuple[bytes, int]:
-    """Sort key of the lanes that lead to one chain; fixes the order in which messages reach its guest."""
-    return source.module, source.chain
+def lane_order(source: InboxSource) -> tuple[bytes, int]:
+    """Sort key of the lanes that lead to one chain; fixes the order in which messages reach its guest: the
+    relay chain's come before all others."""
+    return (b"", 0) if isinstance(source, RelayEndpoint) else (source.module, source.chain)
 
 
 class Lanes:
@@ -140,7 +145,7 @@ class Lanes:
 
     # --- sending
 
-    def has_credit(self, source: Endpoint, outgoing: Sequence[Outgoing]) -> bool:
+    def has_credit(self, source: LaneSource, outgoing: Sequence[Outgoing]) -> bool:
         """Whether all these messages fit their lanes at once, and new lanes to chains find an inbox slot."""
         load: dict[Hash, tuple[int, int]] = {}
         new_sources: set[ChainId] = set()
@@ -157,14 +162,14 @@ class Lanes:
             return False
         return all(n <= self._limits.messages and size <= self._limits.bytes for n, size in load.values())
 
-    def send(self, source: Endpoint, outgoing: Sequence[Outgoing], payer: int) -> None:
+    def send(self, source: LaneSource, outgoing: Sequence[Outgoing], payer: int) -> None:
         """Put messages into their lanes, in order."""
         for each in outgoing:
             name = lane_id(source, each.destination)
             lane = self.lane(name)
             if lane is None:
                 lane = LaneRecord(source=source, destination=each.destination)
-                if isinstance(each.destination, ChainEndpoint) and isinstance(source, InstanceEndpoint):
+                if isinstance(each.destination, ChainEndpoint) and not isinstance(source, ChainEndpoint):
                     self._list_in_inbox(each.destination.chain, source)
             message = LaneMessage(payload=each.payload, payer=payer)
             self._records.write(message_key(name, lane.sent), encode(message))
@@ -215,23 +220,23 @@ class Lanes:
 
     # --- consumption by a chain's candidates
 
-    def inbox(self, chain: ChainId) -> tuple[InstanceEndpoint, ...]:
+    def inbox(self, chain: ChainId) -> tuple[InboxSource, ...]:
         """The sources of the lanes that lead to `chain`, in `lane_order`."""
         raw = self._records.read(inbox_key(chain))
         return () if raw is None else decode(InboxRecord, raw, limit=_RECORD_LIMIT).sources
 
-    def cursors(self, source: Endpoint, destination: Endpoint) -> tuple[int, int]:
+    def cursors(self, source: LaneSource, destination: Endpoint) -> tuple[int, int]:
         """`(delivered, sent)` of a lane; (0, 0) where none is yet."""
         lane = self.lane(lane_id(source, destination))
         return (0, 0) if lane is None else (lane.delivered, lane.sent)
 
-    def messages(self, source: Endpoint, destination: Endpoint, first: int, next: int) -> list[bytes]:
+    def messages(self, source: LaneSource, destination: Endpoint, first: int, next: int) -> list[bytes]:
         """The payloads numbered `first` up to `next` of a lane that holds them."""
         name = lane_id(source, destination)
         raw = (self._read(message_key(name, sequence)) for sequence in range(first, next))
         return [decode(LaneMessage, each, limit=_RECORD_LIMIT).payload for each in raw]
 
-    def consume(self, source: Endpoint, destination: Endpoint, next: int) -> None:
+    def consume(self, source: LaneSource, destination: Endpoint, next: int) -> None:
         """The chain's enacted candidate consumed the lane up to `next`; those messages are gone."""
         name = lane_id(source, destination)
         lane = self._existing(name)
@@ -264,7 +269,7 @@ class Lanes:
             ),
         )
 
-    def _list_in_inbox(self, chain: ChainId, source: InstanceEndpoint) -> None:
+    def _list_in_inbox(self, chain: ChainId, source: InboxSource) -> None:
         sources = sorted({*self.inbox(chain), source}, key=lane_order)
         self._records.write(inbox_key(chain), encode(InboxRecord(sources=tuple(sources))))
 

@@ -63,6 +63,17 @@ Endpoint = ChainEndpoint | InstanceEndpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayEndpoint:
+    """The relay chain itself, as the source of its notices to consumer chains. Nothing can be sent to it."""
+
+    WIRE_TAG: ClassVar[int] = 3
+
+
+InboxSource = InstanceEndpoint | RelayEndpoint
+"""Where what waits for a consumer chain comes from. Chains do not message each other but through enclaves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserOrigin:
     """The call was signed by this account."""
 
