@@ -155,7 +155,8 @@ class FinalChain:
     def certificates(self, epoch: int, first: int, last: int, limit: int) -> list[Certificate]:
         """Those that this node relied on in the views `first` to `last`, at most `limit`, but for those that
         stand with a block (`certificate`)."""
-        waiting = [each for each in self._certificates if each.epoch == epoch and first <= each.view <= last]
+        held = tuple(self._certificates)  # asked in a thread, while the loop takes away what became durable
+        waiting = [each for each in held if each.epoch == epoch and first <= each.view <= last]
         return [*waiting, *self._store.certificates(epoch, first, last, limit)][:limit]
 
     def certificate(self, height: int) -> Certificate | None:
