@@ -22,7 +22,13 @@ from consensus.relay.epochs import EpochMember, Reads, epoch_members
 from consensus.relay.ledger import SUPPLY_KEY, Pot, PotRecord, Supply
 from consensus.relay.parameters import BILLION
 from consensus.relay.rewards.attesting import MemberAttesting, attesting
-from consensus.relay.rewards.issuance import curve_of, issued_in, staking_ratio_ppb, yearly_rate_ppb
+from consensus.relay.rewards.issuance import (
+    MAX_ISSUED,
+    curve_of,
+    issued_in,
+    staking_ratio_ppb,
+    yearly_rate_ppb,
+)
 from consensus.relay.rewards.participation import MemberParticipation, participation
 from consensus.relay.rewards.points import Duties, Parts, share_out
 from consensus.relay.rewards.records import (
@@ -98,13 +104,14 @@ def _income(run: Run) -> _Income:
     began_ms = epoch_members(ledger, run.context.epoch).began_ms
     elapsed_ms = max(0, run.context.time_ms - began_ms)
     curve = curve_of(parameters)
-    issued = issued_in(
+    due = issued_in(
         curve,
         staked=staked,
         circulating=circulating,
         elapsed_ms=elapsed_ms,
         max_ms=parameters.issuance_max_ms,
     )
+    issued = max(0, min(due, MAX_ISSUED - supply.issued))
     if issued:
         ledger.mint(issued)
     fees = ledger.pot(Pot.FEES)

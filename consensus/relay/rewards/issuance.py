@@ -21,6 +21,7 @@ from typing import Final
 
 from consensus.relay.parameters import BILLION, Parameters
 
+MAX_ISSUED: Final = (1 << 127) - 1  # units ever: a sum of any two holdings fits into 128 bits
 YEAR_MS: Final = 365_250 * 24 * 60 * 60
 _BITS: Final = 32  # of an exponent's fraction
 _ONE: Final = 1 << 64

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 
@@ -11,10 +12,12 @@ from relay_fakes import ALL_ACCOUNTS, OPERATORS, USERS, Network, key, total_supp
 from staking_world import evidence
 
 from consensus.primitives.ids import Epoch, Hash
+from consensus.relay.genesis import GenesisAccount, issuance
 from consensus.relay.ledger import Pot
 from consensus.relay.parameters import BILLION, DAY_MS
 from consensus.relay.receipts import Code
 from consensus.relay.rewards.distributing import commission
+from consensus.relay.rewards.issuance import MAX_ISSUED
 from consensus.relay.rewards.records import KEPT_EPOCHS, epoch_rewards_key
 from consensus.relay.rewards.transactions import ClaimCommission
 from consensus.relay.stake.records import main_pool, nomination_name
@@ -99,6 +102,15 @@ def test_an_operator_that_is_convicted_in_the_epoch_earns_nothing_of_it() -> Non
 def test_a_halt_is_paid_for_a_day_at_most() -> None:
     network, other = earning(), earning()
     assert to_next_epoch(network, span_ms=400 * DAY_MS).issued == to_next_epoch(other, span_ms=DAY_MS).issued
+
+
+def test_no_more_is_issued_than_the_ledger_can_count() -> None:
+    full = earning().genesis
+    rich = GenesisAccount(key=key("rich").public, balance=MAX_ISSUED - issuance(full) - 3)
+    network = Network(replace(full, accounts=(*full.accounts, rich)))
+    assert to_next_epoch(network).issued == 3
+    assert to_next_epoch(network).issued == 0
+    assert network.view.supply().issued == MAX_ISSUED
 
 
 def test_reports_of_old_epochs_go() -> None:
