@@ -82,9 +82,10 @@ def state(
 ) -> None:
     """Show the leaf at PATH of the relay state.
 
-    PATH is account/KEY or validator/KEY (a public key, key name or key file), chain/ID, head/ID,
-    module/HASH, instance/HASH/ID, epoch-set/EPOCH, exposure/EPOCH/KEY, offence/KEY/EPOCH, election,
-    last-block, parameters, roster, supply, NAMESPACE:HEX, or a tree key of 64 hex digits.
+    PATH is account/KEY, validator/KEY or holdings/KEY (a public key, key name or key file), chain/ID,
+    head/ID, module/HASH, instance/HASH/ID, epoch-set/EPOCH, exposure/EPOCH/KEY, offence/KEY/EPOCH,
+    nomination/HASH, election, last-block, parameters, roster, stake, supply, NAMESPACE:HEX, or a tree key
+    of 64 hex digits, as a pool has for its name.
     """
     question = relay_question(path, keys_dir)
     url = rpc_url(rpc)

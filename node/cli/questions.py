@@ -13,7 +13,7 @@ from node.cli.connect import BYTES, find_account, find_chain, find_module
 from node.rpc.parameters import relay_key
 
 F = TypeVar("F", bound=Callable[..., Any])
-KEY_PATHS: Final = ("account/", "validator/", "offence/")  # what follows may be a key's name
+KEY_PATHS: Final = ("account/", "validator/", "holdings/", "offence/")  # what follows may be a key's name
 
 
 def relay_question(path: str, keys_dir: Path | None) -> RelayKey | TreeKey:

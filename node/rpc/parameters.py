@@ -72,7 +72,8 @@ PageSize = Annotated[int, Field(ge=1, le=10_000)]
 
 _PATHS: Final = (
     "account/KEY, validator/KEY, chain/ID, head/ID, module/HASH, instance/HASH/CHAIN, epoch-set/EPOCH, "
-    "exposure/EPOCH/KEY, offence/KEY/EPOCH, election, last-block, parameters, roster, supply, "
+    "exposure/EPOCH/KEY, offence/KEY/EPOCH, holdings/KEY, nomination/HASH, election, last-block, parameters, "
+    "roster, stake, supply, "
     "or NAMESPACE:HEX for any key of the tree"
 )
 
@@ -82,7 +83,7 @@ def relay_key(path: str) -> RelayKey:
     kind, *rest = path.split("/")
     try:
         match kind, rest:
-            case "account" | "module" | "validator", [key]:
+            case "account" | "module" | "validator" | "holdings" | "nomination", [key]:
                 return RelayKey(namespace=kind.encode(), key=_hex32(key))
             case "chain" | "head", [number]:
                 return RelayKey(namespace=kind.encode(), key=_number(number).to_bytes(4, "big"))
@@ -98,7 +99,7 @@ def relay_key(path: str) -> RelayKey:
                 return RelayKey(
                     namespace=b"exposure", key=_number(epoch).to_bytes(8, "big") + _hex32(account)
                 )
-            case "last-block" | "parameters" | "supply" | "roster" | "election", []:
+            case "last-block" | "parameters" | "supply" | "roster" | "stake" | "election", []:
                 return RelayKey(namespace=b"relay", key=kind.encode())
     except ValueError as error:
         raise UserError(f"path {path!r}: a part of it {error}") from None
