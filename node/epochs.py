@@ -20,11 +20,13 @@ from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.ids import Epoch, Hash, PublicKey, ValidatorIndex
 from consensus.relay.elections.records import latest_election
 from consensus.relay.epochs import EpochSetRecord, current_set, epoch_members, find_epoch_members
+from consensus.relay.governance.versions import version_of
 from consensus.relay.stake.records import Standing, identity_key_key
 from consensus.relay.views import StateView
 from net.identity import PeerId
 from node.config import Address, NetworkConfig, parse_address
 from node.keys import NodeKeys, StoredKey
+from node.version import check_protocol
 
 WAITING: Final = 64  # without a seat, in order of stake, who may follow all the same
 EVERYWHERE: Final = ("0.0.0.0", "::")  # where one listens, and nobody can dial
@@ -82,7 +84,10 @@ class Epochs:
         self._state = state
 
     def begin(self, epoch: Epoch) -> Term:
-        """Enter an epoch whose first parent is final and executed. May run in a thread: sets are dear."""
+        """Enter an epoch whose first parent is final and executed. May run in a thread: sets are dear.
+
+        Raises UserError if it runs a version of the protocol that this program does not know.
+        """
         return self._term(epoch, self._state())
 
     def enter(self, term: Term) -> None:
@@ -179,6 +184,7 @@ class Epochs:
         )
 
     def _term(self, epoch: Epoch, state: StateView) -> Term:
+        check_protocol(version_of(state, epoch), epoch)
         members = epoch_members(state, epoch)
         own, key = self._place(members)
         return Term(

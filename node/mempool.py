@@ -280,6 +280,10 @@ class Mempool:
             first += 1
         return first
 
+    def govern(self, parameters: Parameters) -> None:
+        """What transactions cost from here on: what waits is judged by it when it is executed."""
+        self._parameters = parameters
+
     def advance(self, transactions: Iterable[CheckedTransaction], account_of: AccountOf) -> None:
         """A final block was executed: drop what its senders' nonces have passed or can not pay any more.
 

@@ -388,6 +388,7 @@ class Node:
                 electable=election.electable,
                 kept=[each.hex() for each in election.kept],
             )
+        self.mempool.govern(view.parameters)
         self.mempool.advance(transactions, view.account)
         self.progress.final((each.hash for each in transactions), header.height, notice.hash)
         self.candidates.on_final(notice)
