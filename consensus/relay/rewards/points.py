@@ -7,9 +7,13 @@ another's absence, whom a leader could leave out or an attacker cut off ("Discou
 2018); a validator that is away loses its own part and no more.
 
     votes         power x samples with its vote               of power x samples
-    attestations  power x (attested / asked)                  of power
+    attestations  power x min(1, 3/2 x attested / asked)      of power
     blocks        blocks in the chain                         of views that brought one or were let pass
     inclusion     voting power that its blocks brought in     of all power, for each sample
+
+An inclusion carries the attestations that made it, a little more than two thirds, and there is no second
+chance for who was slower. So whoever is in two of three has done its part: in a network in which all are
+alike everybody is, also where Byzantine leaders leave out whom they can.
 
 Where nothing was asked for there is nothing to miss: without candidates, or in an epoch too short for a
 sample, that part goes to the votes', and those by power alone. Who is not in good standing when the epoch
@@ -86,8 +90,12 @@ def _vote_points(duties: Sequence[Duties], samples: int) -> tuple[list[int], int
 
 
 def _attest_points(duties: Sequence[Duties]) -> tuple[list[int], int]:
-    points = [each.power * (each.attested * BILLION // each.asked) if each.asked else 0 for each in duties]
+    points = [each.power * _attested_ppb(each) for each in duties]
     return points, sum(each.power for each in duties if each.asked) * BILLION - sum(points)
+
+
+def _attested_ppb(duties: Duties) -> int:
+    return min(BILLION, 3 * duties.attested * BILLION // (2 * duties.asked)) if duties.asked else 0
 
 
 def _by_points(amount: int, duties: Sequence[Duties], points: Sequence[int], missed: int) -> Earned:

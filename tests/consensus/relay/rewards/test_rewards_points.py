@@ -101,6 +101,19 @@ def test_absence_costs_its_part_and_goes_to_nobody() -> None:
     assert earned.nobody == 8_000
 
 
+def test_who_is_in_two_of_three_inclusions_has_attested_enough() -> None:
+    """An inclusion takes no more than it needs: three of four, and not always the same."""
+    alone = Parts(block_ppb=0, inclusion_ppb=0, attest_ppb=BILLION)
+    attested = (12, 9, 8, 4, 0)
+    members = [
+        Duties(power=10, seen=0, proposed=0, missed=0, included=0, asked=12, attested=count)
+        for count in attested
+    ]
+    earned = share_out(5_000, members, 0, alone)
+    assert earned.members == [1_000, 1_000, 1_000, 500, 0]
+    assert earned.nobody == 1_500
+
+
 def test_an_epoch_too_short_for_samples_is_shared_by_power() -> None:
     idle = [Duties(power=power, seen=0, proposed=0, missed=0, included=0) for power in (3, 1)]
     assert share_out(1_000, idle, 0, PARTS).members == [750, 250]
