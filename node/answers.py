@@ -23,6 +23,12 @@ from consensus.relay.elections.records import exposure
 from consensus.relay.elections.reporting import concentration_of
 from consensus.relay.epochs import EpochSetRecord
 from consensus.relay.genesis import Genesis
+from consensus.relay.governance.report import (
+    GovernanceReport,
+    ProposalReport,
+    governance_report,
+    proposal_report,
+)
 from consensus.relay.offences.report import OffencesReport, offences_report
 from consensus.relay.rewards.economy import Economy
 from consensus.relay.transactions import transaction_hash
@@ -246,6 +252,21 @@ class Answers(TransactionAnswers, GuestAnswers, FinalityFeed):
                 f" it is now epoch {self._epochs.current.epoch}"
             )
         return asked, record
+
+    # --- governance
+
+    def governance(self) -> GovernanceReport:
+        """Governance in the newest final state."""
+        return governance_report(self._chain.view.stakes.ledger)
+
+    def proposal(self, number: int) -> ProposalReport:
+        """One proposal in the newest final state, its votes counted as they are."""
+        found = proposal_report(self._chain.view.stakes, number)
+        if found is None:
+            raise UserError(
+                f"there is no proposal {number}, or it is over for too long: see `phalanx gov list`"
+            )
+        return found
 
     # --- accountability
 

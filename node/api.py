@@ -31,6 +31,7 @@ from consensus.primitives.ids import (
     View,
 )
 from consensus.relay.elections.concentration import Concentration
+from consensus.relay.governance.report import GovernanceReport, ProposalReport
 from consensus.relay.offences.report import OffencesReport
 from consensus.relay.rewards.economy import Economy
 
@@ -332,6 +333,14 @@ class NodeApi(Protocol):
 
     def economy(self) -> Economy:
         """What is issued, staked, waiting, and what came of the latest epochs."""
+        ...
+
+    def governance(self) -> GovernanceReport:
+        """What is put to the vote, what came of it, who sits on the council, which version runs."""
+        ...
+
+    def proposal(self, number: int) -> ProposalReport:
+        """One proposal, with its votes as they are now. Raises UserError if the state does not know it."""
         ...
 
     def offences(self) -> OffencesReport:

@@ -24,6 +24,7 @@ from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.ids import ChainId, Epoch, Hash, Height, ModuleId, PublicKey, View
 from consensus.relay.elections.concentration import Concentration
+from consensus.relay.governance.report import GovernanceReport, ProposalReport
 from consensus.relay.offences.report import OffencesReport
 from consensus.relay.rewards.economy import Economy
 from node.api import (
@@ -236,6 +237,14 @@ class RpcClient:
     async def economy(self) -> Economy:
         """What is issued, staked and waiting, and what came of the latest epochs."""
         return await self._ask(Economy, "economy")
+
+    async def governance(self) -> GovernanceReport:
+        """What is put to the vote, what came of it, who sits on the council, which version runs."""
+        return await self._ask(GovernanceReport, "governance")
+
+    async def proposal(self, number: int) -> ProposalReport:
+        """One proposal, with its votes as they are now."""
+        return await self._ask(ProposalReport, "proposal", number=number)
 
     async def offences(self) -> OffencesReport:
         """Who stands convicted, what can be vetoed, what waits to be burnt."""

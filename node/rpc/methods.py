@@ -136,6 +136,18 @@ async def economy(context: Context) -> Any:
 
 
 @METHODS.method
+async def governance(context: Context) -> Any:
+    """What is put to the vote, what came of it, who sits on the council, which version runs."""
+    return to_json(context.api.governance())
+
+
+@METHODS.method
+async def proposal(context: Context, *, number: HeightNumber) -> Any:
+    """One proposal, with its votes as they are now."""
+    return to_json(context.api.proposal(number))
+
+
+@METHODS.method
 async def offences(context: Context) -> Any:
     """Who stands convicted, what can be vetoed, what waits to be burnt."""
     return to_json(context.api.offences())

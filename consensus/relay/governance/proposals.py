@@ -31,7 +31,7 @@ from consensus.relay.governance.records import (
     proposal_key,
 )
 from consensus.relay.governance.tally import Decision, decide
-from consensus.relay.governance.transactions import Measure, Propose
+from consensus.relay.governance.transactions import Measure, Propose, summary
 from consensus.relay.governance.votes import count
 from consensus.relay.ledger import RECORD_LIMIT, Ledger, Pot
 from consensus.relay.receipts import Code
@@ -101,6 +101,7 @@ def propose(run: Run, sender: PublicKey, action: Propose) -> tuple[Code, bytes]:
             title=action.title,
             proposer=sender,
             measure=action.measure.WIRE_TAG,
+            summary=_clipped(summary(action.measure)),
             pace=int(pace),
             stage=int(ProposalStage.VOTING),
             epoch=Epoch(run.context.epoch),
@@ -145,7 +146,7 @@ def fall_due(run: Run, number: int) -> None:
 def _close(run: Run, record: ProposalRecord) -> ProposalRecord:
     """The proposal with its votes counted and its deposit gone."""
     parameters, pace = run.parameters, Pace(record.pace)
-    tally = count(run, record)
+    tally = count(run.stakes, record)
     waiting = agenda(run.ledger)
     run.ledger.put(AGENDA_KEY, replace(waiting, swept=(*waiting.swept, record.number)))
     run.ledger.take_from(Pot.DEPOSITS, record.deposit)
@@ -194,8 +195,8 @@ def _finish(run: Run, record: ProposalRecord) -> None:
         run.ledger.write(proposal_key(int.from_bytes(over.pop(), "big")), None)
 
 
-def _clipped(reason: str) -> str:
-    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+def _clipped(text: str) -> str:
+    return text.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 @lru_cache(maxsize=8)

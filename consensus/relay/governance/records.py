@@ -66,6 +66,7 @@ class ProposalRecord:
     title: Annotated[str, MaxLength(MAX_TITLE_BYTES)]
     proposer: PublicKey
     measure: U8  # its tag
+    summary: Annotated[str, MaxLength(MAX_REASON_BYTES)]  # what it would do
     pace: U8
     stage: U8
     epoch: Epoch  # whose set and exposures decide who counts for how much

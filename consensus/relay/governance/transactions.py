@@ -5,7 +5,7 @@ A *measure* is what a proposal would do; its tags are their own. Amounts are in 
 
 import enum
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, get_args
 
 from consensus.primitives.codec import U8, U32, U64, U128, MaxLength
 from consensus.primitives.ids import Amount, ChainId, Epoch, Hash, PublicKey
@@ -141,6 +141,33 @@ Measure = (
     | SwitchVersion
     | VetoSlash
 )
+
+MEASURES: Final = {each.WIRE_TAG: each for each in get_args(Measure)}
+
+
+def summary(measure: Measure) -> str:
+    """What a measure would do, in a line."""
+    match measure:
+        case SetParameters():
+            return "set " + ", ".join(f"{each.name} = {each.value}" for each in measure.changes)
+        case Spend():
+            return f"pay {measure.amount} units of the treasury to {measure.to.hex()}"
+        case OnboardChain():
+            return f"register chain {measure.name!r} of {measure.owner.hex()} with {measure.balance} units"
+        case SetTerms():
+            return f"give chain {measure.chain} other terms"
+        case PauseChain():
+            return f"pause chain {measure.chain} for {measure.span_ms} ms"
+        case ResumeChain():
+            return f"end the pause of chain {measure.chain}"
+        case StopChain():
+            return f"stop chain {measure.chain} for good"
+        case SetCouncil():
+            return f"a council of {len(measure.members)} that acts by {measure.threshold}"
+        case SwitchVersion():
+            return f"run version {measure.version} of the protocol from epoch {measure.epoch} on"
+        case VetoSlash():
+            return f"veto case {measure.case}"
 
 
 # --- actions

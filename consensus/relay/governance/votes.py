@@ -36,6 +36,7 @@ from consensus.relay.ledger import Ledger
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
 from consensus.relay.stake.records import PoolKind, PoolRecord, Standing
+from consensus.relay.stake.stakes import Stakes
 
 
 def vote(run: Run, sender: PublicKey, action: VoteAsMember) -> Code:
@@ -125,10 +126,10 @@ def sums_of(record: OwnVotesRecord) -> Sums:
 # --- counting
 
 
-def count(run: Run, proposal: ProposalRecord) -> VoteCount | None:
+def count(stakes: Stakes, proposal: ProposalRecord) -> VoteCount | None:
     """Count a vote; None if the state has forgotten who was in its epoch. Who is tombstoned by now speaks for
     nobody: the stake behind it says what it says itself, or nothing."""
-    ledger = run.ledger
+    ledger = stakes.ledger
     members = find_epoch_members(ledger, proposal.epoch)
     if members is None:
         return None
@@ -138,7 +139,7 @@ def count(run: Run, proposal: ProposalRecord) -> VoteCount | None:
     for member, choice in zip(members.members, choices, strict=True):
         exposed = exposure(ledger, proposal.epoch, member.account)
         edges = () if exposed is None else exposed.edges
-        speaks = choice and run.stakes.existing(member.account).standing != Standing.TOMBSTONED
+        speaks = choice and stakes.existing(member.account).standing != Standing.TOMBSTONED
         ballots.append(
             MemberVote([(each.nomination, each.amount) for each in edges], Choice(choice) if speaks else None)
         )
