@@ -42,6 +42,7 @@ from consensus.relay.run import Run
 
 MAX_MISSED: Final = 1_024  # views between two blocks that are held against their leaders
 _MEMBER: Final = struct.Struct(">IIIQ")
+_FULL: Final = ((1 << 32) - 1, (1 << 32) - 1, (1 << 32) - 1, (1 << 64) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +106,12 @@ def note_participation(run: Run, votes: VoteInclusion | None) -> None:
 def _add(
     members: bytearray, index: int, *, seen: int = 0, proposed: int = 0, missed: int = 0, included: int = 0
 ) -> None:
+    """Count what a member did; a counter that is full stays so: epochs may be of any length."""
     offset = PARTICIPATION_BYTES * index
     had = _MEMBER.unpack_from(members, offset)
     more = (seen, proposed, missed, included)
-    _MEMBER.pack_into(members, offset, *(each + plus for each, plus in zip(had, more, strict=True)))
+    sums = (min(each + plus, full) for each, plus, full in zip(had, more, _FULL, strict=True))
+    _MEMBER.pack_into(members, offset, *sums)
 
 
 def _count_proposals(run: Run, members: bytearray) -> None:
