@@ -85,6 +85,7 @@ class Parameters:
     take_max_ppb: U32 = 200_000_000
     treasury_target_ppb: U32 = 20_000_000  # of all units
     commission_min_ppb: U32 = 0  # least part of a validator's rewards that its operator keeps
+    commission_step_ppb: U32 = 10_000_000  # the most that it changes in an epoch, whatever a bond fixed
     # … then the validators', by what they did (`rewards.points`); what these leave is for votes
     reward_block_ppb: U32 = 62_500_000  # for blocks proposed
     reward_inclusion_ppb: U32 = 62_500_000  # for putting others' votes into them
@@ -242,6 +243,8 @@ class Parameters:
             raise ValueError("take_min_ppb is at most take_max_ppb, and that at most 1000000000")
         if self.treasury_target_ppb > BILLION:
             raise ValueError("treasury_target_ppb is a fraction: at most 1000000000")
+        if not 0 < self.commission_step_ppb <= BILLION:
+            raise ValueError("commission_step_ppb is above 0 and at most 1000000000")
         if self.commission_min_ppb > BILLION:
             raise ValueError("commission_min_ppb is a fraction: at most 1000000000")
         if self.reward_block_ppb + self.reward_inclusion_ppb + self.reward_attest_ppb > BILLION:

@@ -56,6 +56,7 @@ ORDINARY: Final = frozenset(
         "take_max_ppb",
         "treasury_target_ppb",
         "commission_min_ppb",
+        "commission_step_ppb",
         "reward_block_ppb",
         "reward_inclusion_ppb",
         "reward_attest_ppb",

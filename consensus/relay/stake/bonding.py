@@ -7,6 +7,7 @@ from consensus.primitives.ids import Epoch, PublicKey, Signature
 from consensus.relay.parameters import BILLION
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
+from consensus.relay.stake.addresses import is_dialable
 from consensus.relay.stake.delegating import deposit_refusal, undelegate
 from consensus.relay.stake.holdings import Place
 from consensus.relay.stake.records import PoolKind, Standing, ValidatorRecord, possession_bytes
@@ -80,6 +81,8 @@ def _change(run: Run, record: ValidatorRecord, action: ValidatorAction) -> Code:
         case RotateKey():
             return _rotate(run, record, action)
         case SetAddress():
+            if not is_dialable(action.address):
+                return Code.BAD_ADDRESS
             return _put(run, replace(record, address=action.address))
         case SetLabels():
             return _put(
@@ -128,7 +131,8 @@ def _set_commission(run: Run, record: ValidatorRecord, commission_ppb: int) -> C
     epoch = run.context.epoch
     if commission_ppb > record.commission_max_ppb:
         return Code.OVER_COMMISSION
-    if abs(commission_ppb - record.commission_ppb) > record.commission_step_ppb:
+    step = min(record.commission_step_ppb, run.parameters.commission_step_ppb)
+    if abs(commission_ppb - record.commission_ppb) > step:
         return Code.OVER_COMMISSION
     if record.commission_epoch == epoch:
         return Code.NOT_YET
@@ -156,6 +160,8 @@ def _rotate(run: Run, record: ValidatorRecord, action: RotateKey) -> Code:
 def _terms_refusal(run: Run, sender: PublicKey, action: Bond) -> Code:
     """Why `sender` can not become this validator, its money apart; OK if it can."""
     validators = run.stakes.validators
+    if not is_dialable(action.address):
+        return Code.BAD_ADDRESS
     if action.commission_max_ppb > BILLION or action.commission_ppb > action.commission_max_ppb:
         return Code.OVER_COMMISSION
     if validators.name_is_taken(action.name):

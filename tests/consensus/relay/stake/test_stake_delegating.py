@@ -499,6 +499,14 @@ def test_a_commission_changes_once_an_epoch_by_a_step_up_to_its_maximum(world) -
     assert refused(world, BOB, SetCommission(commission_ppb=1)) is Code.NO_SUCH_VALIDATOR
 
 
+@pytest.mark.parametrize(("governed", "asked", "code"), [(7, 8, Code.OVER_COMMISSION), (7, 7, Code.OK)])
+def test_no_bond_lets_a_commission_change_faster_than_the_network(governed: int, asked: int, code) -> None:
+    """Or its holder shows nothing, and takes everything in the one block that pays (docs/decisions/032)."""
+    world = StakeWorld({"commission_step_ppb": governed})
+    done(world, ALICE, bond("a", 100, commission_step_ppb=10**9))
+    assert world.do(ALICE, SetCommission(commission_ppb=asked))[0] is code
+
+
 def test_labels_are_as_declared(world) -> None:
     done(world, V[0], SetLabels(operator="acme", region="eu", client="phalanx"))
     record = world.stakes.validator(V[0])
