@@ -48,6 +48,7 @@ class Code(enum.IntEnum):
     NO_SUCH_POSITION = 22  # in that pool
     NOT_ACTIVE = 23  # a validator that is named is jailed or tombstoned
     OVER_COMMISSION = 24  # more than its maximum, or than it may change in one epoch
+    BAD_ADDRESS = 25  # neither empty nor an IP address and port
     PROVES_NOTHING = 30  # evidence that is false: the bond is lost
     WITHOUT_EFFECT = 31  # evidence that comes too late, too early, or after other
     NO_SUCH_CASE = 32  # that can still be vetoed
@@ -57,6 +58,10 @@ class Code(enum.IntEnum):
     NO_VOTE = 42  # nothing of the sender counts in it
     MEASURE_REFUSED = 43  # the output says why
     NOT_ON_COUNCIL = 44
+    NOT_SUBSET = 50  # a chain that every validator attests, or nobody
+    NOT_ADMITTED_BY_CHAIN = 51  # its lists leave the validator out
+    NOT_ALLOCATED = 52
+    NEEDS_VOTE = 53  # members that did not opt in would have to attest
     GUEST_FAILED = 101
     GUEST_TRAPPED = 102
     GUEST_OUT_OF_FUEL = 103

@@ -2,8 +2,12 @@
 
 records        the leaves, and where they are in the relay tree
 pools          one pool of stake: joining, leaving, cutting, paying; pure arithmetic
-stakes         `Stakes`, the leaves in a ledger; what elections, offences and rewards call
+holdings       pools and positions in a ledger
+nominations    which validators, and which pools answer for them in which epoch
+validators     their records, names and keys; the roster
+stakes         `Stakes`: all of it, and what elections, offences and rewards call
 leaving        how long stake answers, and the queue that it leaves by
+addresses      what a validator may give as its address
 transactions   what accounts may ask for
-actions        doing it
+actions        doing it: `bonding` what a validator does, `delegating` what any holder does
 """

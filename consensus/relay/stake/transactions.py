@@ -24,7 +24,7 @@ class Bond:
     """Become a validator: lock `amount` units of the sender as stake of its own. An account does so once.
 
     Name and keys are new to the network; both keys sign `possession_bytes` of the sender, so that nobody can
-    take up a key that another holds. `address` is HOST:PORT, or empty for one that others need not dial.
+    take up a key that another holds. `address` is IP:PORT, or empty for one that others need not dial.
     The commission can never rise above its maximum, nor change by more than its step in one epoch.
     """
 

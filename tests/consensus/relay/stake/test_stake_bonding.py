@@ -44,16 +44,16 @@ def test_genesis_validators_are_bonded_and_count_as_issued() -> None:
 
 def test_a_bond_locks_stake_and_seats_its_validator_in_the_next_epoch() -> None:
     network = quick()
-    receipt = do(network, ALICE, bond(network, ALICE, "alice", 150, "a.example:7700"))
+    receipt = do(network, ALICE, bond(network, ALICE, "alice", 150, "192.0.2.7:7700"))
     assert receipt.code == Code.OK
     assert network.view.account(ALICE.public).balance == 10**9 - 150 - receipt.fee
     record = network.view.validator(ALICE.public)
-    assert (record.joined_height, record.address) == (1, "a.example:7700")
+    assert (record.joined_height, record.address) == (1, "192.0.2.7:7700")
     assert network.view.self_stake(ALICE.public) == 150
     assert ALICE.public not in accounts(network)
     to_epoch(network, 2)
     member = network.view.epoch_set(Epoch(2)).members[-1]
-    assert (member.account, member.stake, member.address) == (ALICE.public, 150, "a.example:7700")
+    assert (member.account, member.stake, member.address) == (ALICE.public, 150, "192.0.2.7:7700")
     assert network.validators.stakes == (100, 100, 100, 100, 150)
     assert conserved(network)
 
@@ -65,6 +65,8 @@ def test_a_bond_locks_stake_and_seats_its_validator_in_the_next_epoch() -> None:
         ({"amount": 0}, Code.BELOW_MINIMUM),
         ({"amount": 10**9}, Code.INSUFFICIENT_BALANCE),
         ({"amount": 1 << 64}, Code.OVER_LIMIT),
+        ({"address": "a.example:7700"}, Code.BAD_ADDRESS),
+        ({"name": "v0"}, Code.NAME_IN_USE),
         ({"consensus_key": VALIDATORS[0].public}, Code.KEY_IN_USE),
         ({"identity_key": key("identity 0").public}, Code.KEY_IN_USE),
         ({"identity_key": key("alice consensus").public}, Code.KEY_IN_USE),
@@ -101,7 +103,7 @@ def test_only_a_validator_has_stake_to_change() -> None:
         BondMore(amount=5),
         Unbond(amount=5),
         rotation(network, NOBODY, "fresh"),
-        SetAddress(address="x:1"),
+        SetAddress(address="192.0.2.7:1"),
         Unjail(),
     ):
         assert code(network, NOBODY, action) == Code.NO_SUCH_VALIDATOR
@@ -227,6 +229,7 @@ def test_a_key_is_rotated_at_the_epoch_and_never_taken_up_again() -> None:
 def test_an_address_changes_with_the_epoch() -> None:
     network = quick()
     assert code(network, OPERATORS[0], SetAddress(address="[::1]:7700")) == Code.OK
+    assert code(network, OPERATORS[0], SetAddress(address="a.example:7700")) == Code.BAD_ADDRESS
     assert network.view.epoch_set(Epoch(1)).members[0].address == ""
     to_epoch(network, 2)
     assert network.view.epoch_set(Epoch(2)).members[0].address == "[::1]:7700"
