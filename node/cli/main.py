@@ -28,6 +28,7 @@ _OWN: Final = {
     "tx": ("node.cli.tx", "tx"),
     "query": ("node.cli.query", "query"),
     "stake": ("node.cli.stake", "stake"),
+    "gov": ("node.cli.gov", "gov"),
     "chain": ("node.cli.chain", "chain"),
     "enclave": ("node.cli.enclave", "enclave"),
     "light": ("node.cli.light", "light"),

@@ -152,4 +152,6 @@ def _why(report: TransactionReport) -> str:
         reason = Code(report.code).name.lower().replace("_", " ")
     except ValueError:
         reason = f"code {report.code}"
+    if report.code == Code.MEASURE_REFUSED:
+        reason = f"{reason}: {report.output.decode(errors='replace')}"
     return f"{report.status}: {reason}"
