@@ -511,3 +511,49 @@ def test_labels_are_as_declared(world) -> None:
     done(world, V[0], SetLabels(operator="acme", region="eu", client="phalanx"))
     record = world.stakes.validator(V[0])
     assert (record.operator, record.region, record.client) == ("acme", "eu", "phalanx")
+
+
+# --- cost
+
+
+def crowded(holders: int) -> StakeWorld:
+    """A nomination with so many holders, and some of them leave or move; every leaf that may exist exists."""
+    world = StakeWorld()
+    accounts = [b"%032d" % index for index in range(holders)]
+    for each in accounts:
+        world.ledger.credit(each, 10_000)
+        delegated(world, each, V[:2], 1_000)
+    for index, each in enumerate(accounts):
+        if index % 3 == 0:
+            done(world, each, Undelegate(nomination=PAIR, amount=300))
+        elif index % 3 == 1:
+            done(world, each, Redelegate(nomination=PAIR, validators=tuple(V[2:]), amount=300))
+    delegated(world, ALICE, V[:2], 1_000)
+    world.commit()
+    return world
+
+
+def touched(world: StakeWorld, act) -> tuple[int, int]:
+    """How many leaves an act reads and writes."""
+    act(world)
+    return len(world.ledger._values), len(world.ledger._changed)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda world: world.stakes.cut(PAIR, Epoch(1), 500),
+        lambda world: world.stakes.give_back(world.stakes.cut(PAIR, Epoch(1), 10**12)),
+        lambda world: world.stakes.pay(PAIR, Epoch(1), 500),
+        lambda world: world.stakes.electoral_stake(PAIR, Epoch(2)),
+        lambda world: world.stakes.candidates(Epoch(2)),
+        lambda world: delegated(world, ALICE, V[:2], 500),
+        lambda world: done(world, ALICE, Undelegate(nomination=PAIR, amount=500)),
+        lambda world: done(world, ALICE, Redelegate(nomination=PAIR, validators=tuple(V[2:]), amount=500)),
+        lambda world: done(world, ALICE, Claim(pool=main_pool(PAIR))),
+    ],
+    ids=["cut", "give back", "pay", "stake", "candidates", "delegate", "undelegate", "redelegate", "claim"],
+)
+def test_no_act_touches_more_leaves_where_there_are_more_holders(act) -> None:
+    few, many = (touched(crowded(each), act) for each in (3, 60))
+    assert few == many
