@@ -13,6 +13,7 @@ from consensus.light.leaves import MAX_REJECTED
 from consensus.primitives.guest import ChainEndpoint
 from consensus.primitives.ids import Amount, Hash, ValidatorIndex
 from consensus.relay.fees import candidate_fee
+from consensus.relay.notices.feeding import feed_consumer
 from consensus.relay.offences.verdicts import find_verdict, note_verdict
 from consensus.relay.receipts import CandidateReceipt
 from consensus.relay.rewards.attesting import charge_candidate, note_attestations
@@ -116,6 +117,7 @@ def _enact(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:
     registry.lanes.send(end, header.outgoing, header.chain)
     run.messages += len(header.outgoing)
     run.enacted.append(candidate)
+    feed_consumer(run, header.chain)
     note_verdict(run, header, candidate, Verdict.VALID)
     _leave_receipt(run, header, candidate, Verdict.VALID, fee)
 

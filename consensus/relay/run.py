@@ -55,6 +55,8 @@ class Run:
     enacted: list[Hash] = field(default_factory=list)
     rejected: list[Hash] = field(default_factory=list)
     offences: list[Convicted] = field(default_factory=list)
+    raised: list[Convicted] = field(default_factory=list)  # convicted before, and cut again for accomplices
+    lifted: list[tuple[PublicKey, Epoch, int]] = field(default_factory=list)  # by veto: units given back
     edges_cut: int = 0  # of exposures, by this block's convictions
     transactions: int = 0
     enclave_calls: int = 0

@@ -2,7 +2,7 @@
 
     votes → evidence → statements → offences' own time → deliver lane messages to instances → candidates
     → transactions → fees → what falls due by governance → rewards of an epoch that ends
-    → the epoch's turn → its new parameters → the last-block leaf
+    → the epoch's turn → notices to chains → its new parameters → the last-block leaf
 
 Evidence comes first, so that whom it convicts can not act before it in the same block. Candidates in flight
 over a boundary are attested anew: an inclusion's signatures are of the epoch of the block that carries it.
@@ -38,6 +38,7 @@ from consensus.relay.ledger import (
     RecentBlock,
     recent_key,
 )
+from consensus.relay.notices.publishing import publish
 from consensus.relay.offences.judging import apply_evidence
 from consensus.relay.offences.records import Convicted
 from consensus.relay.offences.ticking import tick as tick_offences
@@ -130,6 +131,7 @@ def apply_block(
     if ends:
         end_epoch(run)
     turn_epoch(run)
+    publish(run)
     run.stakes.settle()
     if ends:
         turn_parameters(run)

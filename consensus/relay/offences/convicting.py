@@ -264,7 +264,17 @@ def _raise(run: Run, epoch: Epoch, account: PublicKey, offenders: OffendersRecor
         return
     after = replace(before, firm=replace(before.firm, fraction_ppb=_fraction(run, epoch, offenders)))
     if after.firm_ppb > before.firm_ppb:
-        _collect(run, before, after, before.firm.reporter)
+        slashed = _collect(run, before, after, before.firm.reporter)
+        run.raised.append(
+            Convicted(
+                account=account,
+                epoch=epoch,
+                offence=OffenceKind(before.firm.offence),
+                height=run.context.height,
+                slashed=slashed,
+                evidence=None,
+            )
+        )
 
 
 def _raises(run: Run) -> Ring:

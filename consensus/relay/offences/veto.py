@@ -120,6 +120,7 @@ def veto(run: Run, number: int) -> Code:
     _store(run, after)
     count_tombstones(run, before, after)
     _close(run, case, CaseState.VETOED)
+    run.lifted.append((case.account, case.epoch, case.amount))
     sweep(run)  # as far as one block goes: an offence that is judged next finds the stake there again
     return Code.OK
 
