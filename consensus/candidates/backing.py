@@ -1,14 +1,16 @@
-"""What a validator does with candidates, as a machine without I/O (DESIGN.md section 6, `replicated`).
+"""What a validator does with candidates, as a machine without I/O (DESIGN.md section 6).
 
     upon a CandidateOffer(header, pov) from a collator or validator:
         check the header against the latest executed relay state; what can not stand there waits or goes;
+        not asked to attest its chain, and no dispute → only keep it, to include it when leading;
         no PoV with it → ask for it; a PoV → ExecuteCandidate, in a worker
     upon Executed(candidate, VALID or INVALID):
         SignStatement: the signing gate journals the verdict, then signs
     upon StatementSigned:
         broadcast the attestation; a VALID one is a promise to serve the PoV
     upon an Attestation of another validator:
-        verify, collect; more than 2/3 of all stake on one verdict → the candidate can be included;
+        verify, collect; more than 2/3 of those who are asked on one verdict → the candidate can be included;
+        two of them say the contrary of each other → a dispute: all validators execute and decide;
         of a candidate never seen → ask its sender for it;
         of the next epoch → keep it until that begins
     upon RelayAdvanced(view of the executed final state):
@@ -30,6 +32,7 @@ from typing import Final
 from consensus.agreement.events import SignStatement, StatementRefused, StatementSigned
 from consensus.agreement.statements import Verdict
 from consensus.agreement.validators import ValidatorSet
+from consensus.candidates.attesters import Attesters
 from consensus.candidates.backing_events import (
     BackingEffect,
     BackingEvent,
@@ -243,22 +246,41 @@ class Backing:
     def _counted(self, found: Tracked, attestation: Attestation) -> Iterator[BackingEffect]:
         verdict = Verdict(attestation.verdict)
         found.votes[verdict][attestation.validator] = attestation.signature
-        if verdict is Verdict.VALID:
+        asked = self._asked(found)
+        if asked is None:
+            return
+        if verdict is Verdict.VALID and attestation.validator in asked:
             yield from self._move(found, Stage.BACKED)
-        if found.decided(self._validators) is Verdict.VALID:
+        if found.decided(asked, self._validators) is Verdict.VALID:
             yield from self._move(found, Stage.AVAILABLE)
             yield from self._move(found, Stage.APPROVED)
+        if not self._takes_part(found):
+            return
         if found.pov is None:
             yield from self._ask(found)
+        elif found.disputed(asked):
+            yield from self._proceed(found)
+
+    def _asked(self, found: Tracked) -> Attesters | None:
+        view = self._view
+        return None if view is None else view.attesters(found.header.chain, self._epoch, self._validators)
+
+    def _takes_part(self, found: Tracked) -> bool:
+        """Whether this validator is to execute a candidate: it attests the chain, or there is a dispute."""
+        asked = self._asked(found)
+        return self._own is not None and asked is not None and (self._own in asked or found.disputed(asked))
 
     # --- execution and statements
 
     def _proceed(self, found: Tracked) -> Iterator[BackingEffect]:
         """Take a candidate as far as it goes now: it waits, is asked for, is dropped or executed."""
         view = self._view
-        if view is None or self._own is None or found.executing or found.verdict is not None:
+        if view is None or found.executing or not self._takes_part(found):
             return
         if self._candidates.get(found.name) is not found:  # forgotten while its siblings were looked at
+            return
+        if found.verdict is not None:
+            yield from self._say(found)
             return
         state = view.chain(found.header.chain)
         tip = None if state is None else self._tip_under(found, state)
@@ -324,9 +346,14 @@ class Backing:
         found = self._candidates.get(event.candidate)
         if found is None or found.verdict is not None or event.verdict is None:
             return  # settled meanwhile, or a local fault: this machine abstains
-        found.verdict = event.verdict
-        if self._own is not None:  # the set may have left this validator behind meanwhile
-            yield SignStatement(statement_of(found.header, found.name, event.verdict))
+        found.verdict, found.executing = event.verdict, False
+        yield from self._say(found)
+
+    def _say(self, found: Tracked) -> Iterator[BackingEffect]:
+        """Have our verdict signed, once an epoch, if it is asked for: the set may have left us behind."""
+        if found.verdict is not None and not found.asked_to_sign and self._takes_part(found):
+            found.asked_to_sign = True
+            yield SignStatement(statement_of(found.header, found.name, found.verdict))
 
     def _on_signed(self, event: StatementSigned) -> Iterator[BackingEffect]:
         found = self._candidates.get(event.statement.candidate)
@@ -361,8 +388,7 @@ class Backing:
         for found in list(self._candidates.values()):
             found.forget_attestations()
             yield from self._move(found, Stage.COLLATED)
-            if found.verdict is not None and self._own is not None:
-                yield SignStatement(statement_of(found.header, found.name, found.verdict))
+            yield from self._say(found)
         early, self._next = self._next, EarlyAttestations()
         for sender, attestation in early.take_all():
             yield from self._on_attestation(sender, attestation)
@@ -394,7 +420,7 @@ class Backing:
             if found.name in enacted:
                 yield from self._forget(found, Stage.ENACTED, "")
             elif found.name in state.rejected:
-                yield from self._forget(found, Stage.REJECTED, "more than 2/3 of stake found it invalid")
+                yield from self._forget(found, Stage.REJECTED, "it was found invalid")
             elif header.height <= state.tip.height:
                 yield from self._forget(found, Stage.TIMED_OUT, "another candidate was enacted")
             elif (

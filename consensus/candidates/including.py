@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from consensus.agreement.statements import Verdict
 from consensus.agreement.validators import ValidatorSet
+from consensus.candidates.attesters import Attesters
 from consensus.candidates.lifecycle import ChainView, Tip, header_refusal, inbox_refusal, tip_after
 from consensus.candidates.receipts import CandidateInclusion
 from consensus.candidates.tracking import Tracked
@@ -19,11 +20,12 @@ def includable(
     chosen: list[CandidateInclusion] = []
     for chain in sorted({each.header.chain for each in known}):
         state = view.chain(chain)
-        if state is None:
+        asked = None if state is None else view.attesters(chain, epoch, validators)
+        if state is None or asked is None:
             continue
         tip: Tip | None = state.tip
         while tip is not None and len(chosen) < limit:
-            inclusion = _next_inclusion(known, view, state, tip, validators, epoch)
+            inclusion = _next_inclusion(known, view, state, tip, asked, validators, epoch)
             if inclusion is None:
                 break
             chosen.append(inclusion)
@@ -37,6 +39,7 @@ def _next_inclusion(
     view: RelayView,
     state: ChainView,
     tip: Tip,
+    asked: Attesters,
     validators: ValidatorSet,
     epoch: Epoch,
 ) -> CandidateInclusion | None:
@@ -46,7 +49,7 @@ def _next_inclusion(
         header = found.header
         if header.chain != state.chain or header.parent_head != tip.head or found.name in state.rejected:
             continue
-        verdict = found.decided(validators)
+        verdict = found.decided(asked, validators)
         time_ms = view.relay_parent_time_ms(header.relay_parent_height, header.relay_parent)
         if (
             verdict is not None
@@ -55,6 +58,6 @@ def _next_inclusion(
             and (verdict is Verdict.INVALID or view.can_pay(header))
         ):
             if verdict is Verdict.VALID:
-                return found.inclusion(verdict, epoch)
-            rejection = rejection or found.inclusion(verdict, epoch)
+                return found.inclusion(verdict, epoch, asked, validators)
+            rejection = rejection or found.inclusion(verdict, epoch, asked, validators)
     return rejection

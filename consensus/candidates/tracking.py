@@ -7,6 +7,7 @@ from typing import Final
 
 from consensus.agreement.statements import Verdict
 from consensus.agreement.validators import ValidatorSet
+from consensus.candidates.attesters import Attesters, everyone
 from consensus.candidates.backing_events import Sender
 from consensus.candidates.lifecycle import Stage
 from consensus.candidates.receipts import (
@@ -36,6 +37,7 @@ class Tracked:
     executing: bool = False  # stays set after a local fault: this machine abstains
     verdict: Verdict | None = None  # our own
     own: Attestation | None = None
+    asked_to_sign: bool = False  # in this epoch
     votes: dict[Verdict, dict[ValidatorIndex, Signature]] = field(
         default_factory=lambda: {verdict: {} for verdict in Verdict}
     )
@@ -62,6 +64,7 @@ class Tracked:
     def forget_attestations(self) -> None:
         """Another epoch began: nobody's signature counts any more; verdict, PoV and holders stay."""
         self.own = None
+        self.asked_to_sign = False
         for votes in (*self.votes.values(), *self.second.values()):
             votes.clear()
 
@@ -71,16 +74,29 @@ class Tracked:
             return self.executing or bool(self.votes[Verdict.VALID])
         return self.verdict is Verdict.VALID
 
-    def decided(self, validators: ValidatorSet) -> Verdict | None:
-        """The verdict that validators with more than 2/3 of all stake signed."""
-        for verdict, votes in self.votes.items():
-            if validators.weight(votes) >= validators.stake.quorum:
-                return verdict
-        return None
+    def disputed(self, asked: Attesters) -> bool:
+        """Whether those who are asked disagree: then all validators are to execute it."""
+        return all(any(index in asked for index in votes) for votes in self.votes.values())
 
-    def inclusion(self, verdict: Verdict, epoch: Epoch) -> CandidateInclusion:
-        """The inclusion with every signature known for `verdict`."""
-        signed = sorted(self.votes[verdict].items())
+    def decided(self, asked: Attesters, validators: ValidatorSet) -> Verdict | None:
+        """The verdict that more than 2/3 of all stake signed or, where those who are asked do not disagree,
+        more than 2/3 of their weight."""
+        whole = everyone(validators)
+        for verdict, votes in self.votes.items():
+            if whole.weight(votes) >= whole.quorum:
+                return verdict
+        if self.disputed(asked):
+            return None
+        return next((v for v, votes in self.votes.items() if asked.weight(votes) >= asked.quorum), None)
+
+    def inclusion(
+        self, verdict: Verdict, epoch: Epoch, asked: Attesters, validators: ValidatorSet
+    ) -> CandidateInclusion:
+        """The inclusion with every signature known that counts for `verdict`."""
+        votes = self.votes[verdict]
+        whole = everyone(validators)
+        counting = whole if whole.weight(votes) >= whole.quorum else asked
+        signed = sorted((index, each) for index, each in votes.items() if index in counting)
         return CandidateInclusion(
             header=self.header,
             verdict=int(verdict),

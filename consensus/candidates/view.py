@@ -2,10 +2,12 @@
 
 from typing import Protocol
 
+from consensus.agreement.validators import ValidatorSet
+from consensus.candidates.attesters import Attesters
 from consensus.candidates.lifecycle import ChainView
 from consensus.candidates.receipts import CandidateHeader
 from consensus.primitives.guest import InboxSource
-from consensus.primitives.ids import ChainId, Hash, Height, Milliseconds
+from consensus.primitives.ids import ChainId, Epoch, Hash, Height, Milliseconds
 
 
 class RelayView(Protocol):
@@ -22,6 +24,11 @@ class RelayView(Protocol):
 
     def relay_parent_time_ms(self, height: Height, block: Hash) -> Milliseconds | None:
         """The time of a recent final block, this one's ancestors included; None if it is not one."""
+        ...
+
+    def attesters(self, chain: ChainId, epoch: Epoch, validators: ValidatorSet) -> Attesters | None:
+        """Who attests a chain's candidates in the epoch of `validators`; None if nobody does, or this state
+        does not know yet."""
         ...
 
     def can_pay(self, header: CandidateHeader) -> bool:

@@ -40,6 +40,7 @@ class Policy(enum.IntEnum):
     """How a consumer chain's candidates come to be believed (DESIGN.md section 6)."""
 
     REPLICATED = 1
+    SUBSET = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,9 @@ from consensus.relay.rewards.claims import claim_commission
 from consensus.relay.rewards.holding import holding_account, release_parts, transfers_input
 from consensus.relay.rewards.transactions import ClaimCommission, ReleasePayment
 from consensus.relay.run import Run
+from consensus.relay.security.allocations import apply_security
+from consensus.relay.security.caps import value_cap
+from consensus.relay.security.transactions import Allocate
 from consensus.relay.stake.actions import apply_staking
 from consensus.relay.transactions import (
     Action,
@@ -128,6 +131,8 @@ def _other(run: Run, sender: PublicKey, action: Action, fee_left: int) -> Done:
         case Propose() | VoteAsMember() | VoteStake() | CouncilPause():
             code, output = apply_governance(run, sender, action)
             return Done(code, output=output)
+        case Allocate():
+            return Done(apply_security(run, sender, action))
         case SubmitEvidence() | ReportStatement() | ReportContradiction():
             code, output = apply_offence_action(run, sender, action)
             return Done(code, output=output)
@@ -177,6 +182,8 @@ def _top_up(run: Run, sender: PublicKey, action: TopUpChain) -> Code:
         return Code.NO_SUCH_CHAIN
     if run.ledger.account(sender).balance < action.amount:
         return Code.INSUFFICIENT_BALANCE
+    if record.balance + action.amount > value_cap(run.parameters, record, run.context.time_ms):
+        return Code.OVER_LIMIT
     run.ledger.debit(sender, action.amount)
     run.registry.put_chain(replace(record, balance=record.balance + action.amount))
     return Code.OK
@@ -188,8 +195,10 @@ def _register(run: Run, sender: PublicKey, action: RegisterChain) -> Done:
     terms = action.terms
     if terms.fuel_limit > parameters.chain_fuel_limit or terms.max_pov_bytes > parameters.max_pov_bytes:
         return Done(Code.OVER_LIMIT)
-    if len(action.code) > parameters.max_module_bytes:
+    if len(action.code) > parameters.max_module_bytes or action.balance > parameters.chain_value_start:
         return Done(Code.OVER_LIMIT)
+    if terms.subset is not None and terms.subset.top_ppb:
+        return Done(Code.NEEDS_VOTE)
     if len({entry.key for entry in action.entries}) != len(action.entries):
         return Done(Code.ALREADY_EXISTS)
     deposit = chain_deposit(parameters, action.code, action.entries)

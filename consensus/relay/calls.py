@@ -37,6 +37,7 @@ from consensus.relay.receipts import (
     outbox_root,
 )
 from consensus.relay.run import Run
+from consensus.relay.security.rails import is_held
 
 GUEST_CODES: Final = {
     Status.FAILED: Code.GUEST_FAILED,
@@ -153,10 +154,11 @@ def deliver_messages(run: Run) -> None:
 
 
 def _is_frozen(run: Run, delivery: Delivery) -> bool:
-    """Whether a message waits because the chain that sent it is paused."""
-    source = delivery.lane.source
-    return isinstance(source, ChainEndpoint) and run.registry.existing_chain(source.chain).is_frozen(
-        run.context.time_ms
+    """Whether a message waits because the chain that sent it is paused, or held by its circuit breaker."""
+    source, now_ms = delivery.lane.source, run.context.time_ms
+    return isinstance(source, ChainEndpoint) and (
+        run.registry.existing_chain(source.chain).is_frozen(now_ms)
+        or is_held(run.ledger, source.chain, now_ms)
     )
 
 

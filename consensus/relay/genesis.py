@@ -49,6 +49,7 @@ from consensus.relay.ledger import (
 )
 from consensus.relay.parameters import BILLION, MAX_CODE_BYTES, MAX_SET, ChainTerms, Entry, Parameters
 from consensus.relay.registry import MAX_OPT_INS, Registry
+from consensus.relay.security.attesters import freeze
 from consensus.relay.stake.records import Standing, ValidatorRecord
 from consensus.relay.stake.stakes import Stakes
 from consensus.relay.stake.transactions import DEFAULT_COMMISSION_STEP_PPB
@@ -194,7 +195,7 @@ def _refuse_repeats(what: str, values: Iterable[str]) -> None:
 
 
 def issuance(genesis: Genesis) -> int:
-    """All units that will ever exist: nothing mints after genesis, fees only move or burn them."""
+    """All units that there are at first; what is issued later is `rewards.issuance`'s to say."""
     return (
         sum(each.balance for each in genesis.accounts)
         + sum(each.balance for each in genesis.chains)
@@ -277,6 +278,7 @@ def genesis_state(genesis: Genesis) -> tuple[Hash, Mapping[Hash, bytes]]:
         )
         for module in chain.opt_in:
             registry.opt_in(registry.existing_chain(number), module, 0)
+    freeze(ledger, FIRST_EPOCH)
     return ledger.commit(), ledger.added
 
 

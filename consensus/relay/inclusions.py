@@ -1,4 +1,4 @@
-"""Candidates in a relay block: enacted, rejected, or without effect (DESIGN.md section 6, `replicated`).
+"""Candidates in a relay block: enacted, rejected, or without effect (DESIGN.md section 6).
 
 An inclusion takes effect only if everything about it holds in the state of the block that carries it. One
 that does not hold is void: its chain's head, lanes and balance stay, and it may be included again.
@@ -7,17 +7,20 @@ that does not hold is void: its chain's head, lanes and balance stay, and it may
 from dataclasses import replace
 
 from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
+from consensus.candidates.attesters import Attesters, everyone
 from consensus.candidates.lifecycle import ChainView, header_refusal, inbox_refusal
 from consensus.candidates.receipts import CandidateHeader, CandidateInclusion
 from consensus.light.leaves import MAX_REJECTED
 from consensus.primitives.guest import ChainEndpoint
-from consensus.primitives.ids import Amount, Hash, ValidatorIndex
+from consensus.primitives.ids import Amount, Hash
 from consensus.relay.fees import candidate_fee
 from consensus.relay.notices.feeding import feed_consumer
 from consensus.relay.offences.verdicts import find_verdict, note_verdict
 from consensus.relay.receipts import CandidateReceipt
 from consensus.relay.rewards.attesting import charge_candidate, note_attestations
 from consensus.relay.run import Run
+from consensus.relay.security.attesters import attesters
+from consensus.relay.security.rails import held_refusal, note_outflow
 
 
 def apply_inclusion(run: Run, inclusion: CandidateInclusion) -> None:
@@ -31,8 +34,7 @@ def apply_inclusion(run: Run, inclusion: CandidateInclusion) -> None:
     elif inclusion.verdict == Verdict.VALID:
         _enact(run, inclusion, candidate)
     else:
-        _reject(run, header, candidate)
-        _note_attesters(run, inclusion, 0)
+        _reject(run, inclusion, candidate)
 
 
 def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: ChainView) -> str | None:
@@ -62,16 +64,32 @@ def _payment_refusal(run: Run, header: CandidateHeader, chain: ChainView) -> str
         return "the chain's relay balance does not cover it"
     if not run.registry.lanes.has_credit(ChainEndpoint(chain=header.chain), header.outgoing):
         return "a lane that it sends to is full"
-    return None
+    return held_refusal(run.ledger, header.chain, len(header.outgoing), run.context.time_ms)
+
+
+def _counting(run: Run, inclusion: CandidateInclusion) -> Attesters | None:
+    """By whose weight an inclusion decides: all validators', where more than 2/3 of all stake signed, else
+    that of those who attest the chain; None where nobody does. Its signers are in the set."""
+    validators = run.context.validators
+    whole = everyone(validators)
+    if whole.weight(index for index, _ in inclusion.signed()) >= whole.quorum:
+        return whole
+    record = run.registry.existing_chain(inclusion.header.chain)
+    return attesters(run.ledger, record, run.context.epoch, validators)
 
 
 def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> str | None:
-    """Whether validators with more than 2/3 of all stake signed this verdict (CONSENSUS.md section 1)."""
+    """Whether more than 2/3 of those who count signed this verdict (CONSENSUS.md section 1)."""
     validators = run.context.validators
     signed = list(inclusion.signed())
     if signed and signed[-1][0] >= len(validators):
         return "an attester is not in the validator set"
-    if validators.weight(index for index, _ in signed) < validators.stake.quorum:
+    counting = _counting(run, inclusion)
+    if counting is None:
+        return "nobody attests its chain in this epoch"
+    if any(index not in counting for index, _ in signed):
+        return "an attester did not opt in to its chain"
+    if counting.weight(index for index, _ in signed) < counting.quorum:
         return "its attesters hold no more than 2/3 of the stake"
     message = statement_sign_bytes(
         run.context.chain_id_hash,
@@ -87,10 +105,15 @@ def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Has
 
 
 def _note_attesters(run: Run, inclusion: CandidateInclusion, paid: int) -> None:
-    """Under `replicated` every validator is to attest."""
-    asked = map(ValidatorIndex, range(len(run.context.validators)))
+    """Who attests the chain was asked to; where all validators decided, whoever signed did as well."""
     signers = [index for index, _ in inclusion.signed()]
-    note_attestations(run, inclusion.header.chain, asked, signers, paid)
+    counting = _counting(run, inclusion)
+    record = run.registry.existing_chain(inclusion.header.chain)
+    asked = attesters(run.ledger, record, run.context.epoch, run.context.validators)
+    if counting is None:
+        raise AssertionError("an inclusion took effect that nobody decided")
+    members = () if asked is None else asked.members
+    note_attestations(run, inclusion.header.chain, members, signers, paid, weights=counting.weights)
 
 
 def _enact(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:
@@ -115,20 +138,30 @@ def _enact(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:
         ),
     )
     registry.lanes.send(end, header.outgoing, header.chain)
+    note_outflow(run.ledger, record, len(header.outgoing), fee, run.context.time_ms)
     run.messages += len(header.outgoing)
     run.enacted.append(candidate)
     feed_consumer(run, header.chain)
-    note_verdict(run, header, candidate, Verdict.VALID)
+    _note_verdict(run, inclusion, candidate)
     _leave_receipt(run, header, candidate, Verdict.VALID, fee)
 
 
-def _reject(run: Run, header: CandidateHeader, candidate: Hash) -> None:
+def _reject(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:
     """Remember the rejection; the head stays. It costs the chain nothing: anybody can offer one."""
+    header = inclusion.header
     head = run.registry.head(header.chain)
     run.registry.put_head(header.chain, replace(head, rejected=(*head.rejected, candidate)[-MAX_REJECTED:]))
     run.rejected.append(candidate)
-    note_verdict(run, header, candidate, Verdict.INVALID)
+    _note_verdict(run, inclusion, candidate)
     _leave_receipt(run, header, candidate, Verdict.INVALID, Amount(0))
+    _note_attesters(run, inclusion, 0)
+
+
+def _note_verdict(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:
+    validators = run.context.validators
+    signed = validators.weight(index for index, _ in inclusion.signed())
+    verdict = Verdict(inclusion.verdict)
+    note_verdict(run, inclusion.header, candidate, verdict, whole=signed >= validators.stake.quorum)
 
 
 def _leave_receipt(run: Run, header: CandidateHeader, candidate: Hash, verdict: Verdict, fee: Amount) -> None:

@@ -11,6 +11,7 @@ from consensus.candidates.receipts import MAX_POV_BYTES
 from consensus.primitives.codec import U8, U16, U32, U64, MaxLength
 from consensus.primitives.guest import MAX_KEY_BYTES, MAX_VALUE_BYTES, Policy
 from consensus.primitives.ids import Amount, Fuel
+from consensus.relay.security.terms import RailTerms, SubsetTerms
 
 MAX_CODE_BYTES: Final = 1024 * 1024
 BILLION: Final = 1_000_000_000
@@ -18,6 +19,7 @@ MAX_SET: Final = 200  # validators in one epoch (CONSENSUS.md section 1)
 MIN_EXIT_CAP_PPB: Final = 1_000_000  # all stake can leave within a thousand epochs
 MAX_DOWNTIME_EPOCHS: Final = 7  # fewer than `rewards.records.KEPT_EPOCHS`
 DAY_MS: Final = 24 * 60 * 60 * 1_000
+MAX_BREAKER_MS: Final = 14 * DAY_MS
 _POSITIVE: Final = (
     "window",
     "max_block_bytes",
@@ -31,6 +33,9 @@ _POSITIVE: Final = (
     "submissions_per_epoch",
     "verdict_epochs",
     "downtime_epochs",
+    "opt_in_epochs",
+    "opt_out_epochs",
+    "breaker_ms",
 )
 
 
@@ -119,6 +124,14 @@ class Parameters:
     delivery_fuel_per_block: Fuel = Fuel(20_000_000)
     lane_messages: U32 = 1_024  # credit of a lane: undelivered messages it may hold
     lane_bytes: U32 = 1024 * 1024
+    # shared security (`security`): an allocation counts so many epochs after the newest set, and more by day
+    opt_in_epochs: U8 = 1
+    opt_out_epochs: U8 = 2
+    chain_stake_start: Amount = Amount(10**12)  # units that may be at risk on a `subset` chain that is new …
+    chain_stake_daily: Amount = Amount(10**11)  # … and more for each day of its age
+    chain_value_start: Amount = Amount(10**12)  # units that may be paid into a new chain's relay balance …
+    chain_value_daily: Amount = Amount(10**11)
+    breaker_ms: U64 = DAY_MS  # how long a tripped circuit breaker holds a chain's messages back
     # governance: spans count from the block that opens, passes or acts; fractions as in `governance.tally`
     gov_deposit: Amount = Amount(100_000)
     gov_vote_ms: U64 = 7 * DAY_MS
@@ -168,6 +181,8 @@ class Parameters:
             raise ValueError(f"relay_parent_window is at most {STATEMENT_WINDOW}, what signers remember")
         if self.delivery_fuel_per_block < self.delivery_fuel_limit:
             raise ValueError("delivery_fuel_per_block must leave room for one delivery")
+        if self.breaker_ms > MAX_BREAKER_MS:
+            raise ValueError(f"breaker_ms is at most {MAX_BREAKER_MS}: a breaker is no way to stop a chain")
         self._check_offences()
         self._check_governance()
 
@@ -269,9 +284,13 @@ class ChainTerms:
     fuel_limit: Fuel = Fuel(500_000_000)  # of one candidate
     max_pov_bytes: U32 = 2 * 1024 * 1024
     fee_share_ppb: U32 = 0  # of its candidates' fees, to those who attest them
+    subset: SubsetTerms | None = None  # who attests under `subset`
+    rails: RailTerms | None = None  # None: whatever it pays for may leave it
 
     def __post_init__(self) -> None:
         if self.fee_share_ppb > BILLION:
             raise ValueError("fee_share_ppb is a fraction: at most 1000000000")
-        if self.policy != Policy.REPLICATED:
-            raise ValueError(f"assurance policy {self.policy} is unknown; 1 is `replicated`")
+        if self.policy not in set(Policy):
+            raise ValueError(f"assurance policy {self.policy} is unknown; 1 is `replicated`, 2 `subset`")
+        if (self.policy == Policy.SUBSET) != (self.subset is not None):
+            raise ValueError("a `subset` chain's terms say who attests it, and no other chain's do")

@@ -48,6 +48,7 @@ from consensus.relay.ledger import (
     recent_key,
 )
 from consensus.relay.parameters import ChainTerms, Entry, Parameters
+from consensus.relay.security.records import MAX_TOP_CHAINS, TOP_CHAINS_KEY, TopChainsRecord
 
 MAX_OPT_INS: Final = 16  # modules that a chain may opt in to: two lanes each lead to it
 
@@ -69,6 +70,7 @@ class ChainRecord:
     code_hash: Hash
     terms: ChainTerms
     registered_height: Height
+    registered_ms: Milliseconds
     deposit: U128
     balance: U128
     opt_in: Annotated[tuple[ModuleId, ...], MaxLength(MAX_OPT_INS)] = ()
@@ -263,6 +265,7 @@ class Registry:
                 code_hash=name_of_code,
                 terms=terms,
                 registered_height=height,
+                registered_ms=time_ms,
                 deposit=deposit,
                 balance=balance,
             ),
@@ -280,6 +283,7 @@ class Registry:
             ),
         )
         self.ledger.put(COUNTS_KEY, replace(counts, chains=chain))
+        self._list_top(chain, terms)
         return chain
 
     def deploy(self, *, wasm: bytes, deployer: PublicKey, deposit: int, height: Height) -> ModuleId:
@@ -314,6 +318,15 @@ class Registry:
         """Write a changed chain record."""
         self.ledger.put(chain_key(record.chain), record)
 
+    def set_terms(self, record: ChainRecord, terms: ChainTerms) -> None:
+        """Give a chain other terms; who attests it follows them from the next epoch on."""
+        self.put_chain(replace(record, terms=terms))
+        self._list_top(ChainId(record.chain), terms)
+
+    def has_room_at_top(self, terms: ChainTerms) -> bool:
+        """Whether one more chain may have these terms, if they ask members to attest who did not opt in."""
+        return not _asks_top(terms) or len(self._top_chains()) < MAX_TOP_CHAINS
+
     def put_head(self, chain: int, head: HeadRecord) -> None:
         """Write a changed head."""
         self.ledger.put(head_key(chain), head)
@@ -324,10 +337,24 @@ class Registry:
             instance_key(InstanceEndpoint(module=record.module, chain=ChainId(record.chain))), record
         )
 
+    def _top_chains(self) -> tuple[ChainId, ...]:
+        record = self.ledger.record(TopChainsRecord, TOP_CHAINS_KEY)
+        return () if record is None else record.chains
+
+    def _list_top(self, chain: ChainId, terms: ChainTerms) -> None:
+        listed = self._top_chains()
+        wanted = sorted({*listed, chain} if _asks_top(terms) else {*listed} - {chain})
+        if list(listed) != wanted:
+            self.ledger.put(TOP_CHAINS_KEY, TopChainsRecord(chains=tuple(wanted)))
+
     def _create_instance(self, instance: InstanceEndpoint, deposit: int) -> None:
         self.put_instance(
             InstanceRecord(module=instance.module, chain=instance.chain, root=EMPTY_ROOT, deposit=deposit)
         )
+
+
+def _asks_top(terms: ChainTerms) -> bool:
+    return terms.subset is not None and terms.subset.top_ppb > 0
 
 
 def chain_deposit(parameters: Parameters, code: bytes, entries: Iterable[Entry]) -> int:

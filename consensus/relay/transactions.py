@@ -33,6 +33,7 @@ from consensus.relay.offences.transactions import (
 )
 from consensus.relay.parameters import MAX_CODE_BYTES, ChainTerms, Entry
 from consensus.relay.rewards.transactions import ClaimCommission, ReleasePayment, RewardAction
+from consensus.relay.security.transactions import Allocate, SecurityAction
 from consensus.relay.stake.transactions import (
     Bond,
     BondMore,
@@ -131,6 +132,7 @@ Action = (
     | OffenceAction
     | RewardAction
     | GovernanceAction
+    | SecurityAction
 )
 
 
@@ -217,7 +219,7 @@ def weight_of(action: Action) -> int:
             return PROPOSAL_WEIGHT
         case VoteAsMember() | VoteStake() | CouncilPause():
             return VOTE_WEIGHT
-        case Transfer() | TopUpChain() | OptIn() | ClaimCommission():
+        case Transfer() | TopUpChain() | OptIn() | ClaimCommission() | Allocate():
             return TRANSFER_WEIGHT
         case Bond():
             return STAKING_WEIGHT + 2 * SIGNATURE_WEIGHT

@@ -8,6 +8,8 @@ guest's own tree.
 from collections.abc import Iterator
 from typing import Final
 
+from consensus.agreement.validators import ValidatorSet
+from consensus.candidates.attesters import Attesters
 from consensus.candidates.lifecycle import ChainView
 from consensus.candidates.receipts import CandidateHeader
 from consensus.light.leaves import (
@@ -39,6 +41,8 @@ from consensus.relay.registry import (
     module_index_key,
 )
 from consensus.relay.rewards.economy import Economy, economy
+from consensus.relay.security.attesters import attesters
+from consensus.relay.security.rails import held_refusal
 from consensus.relay.stake.records import RosterEntry, ValidatorRecord
 from consensus.relay.stake.stakes import Stakes
 
@@ -76,8 +80,15 @@ class StateView:
         recent = self._registry.recent_block(height, block)
         return None if recent is None else recent.time_ms
 
+    def attesters(self, chain: ChainId, epoch: Epoch, validators: ValidatorSet) -> Attesters | None:
+        """Who attests a chain's candidates in the epoch of `validators`."""
+        record = self._registry.chain(chain)
+        return None if record is None else attesters(self, record, epoch, validators)
+
     def can_pay(self, header: CandidateHeader) -> bool:
-        """Whether a chain that exists could have this candidate enacted, money and credit of lanes alone."""
+        """Whether a chain that exists could have this candidate enacted: money, credit of lanes and rails."""
+        if held_refusal(self, header.chain, len(header.outgoing), self.time_ms) is not None:
+            return False
         balance = self._registry.existing_chain(header.chain).balance
         source = ChainEndpoint(chain=header.chain)
         return candidate_fee(self.parameters, header) <= balance and self._registry.lanes.has_credit(

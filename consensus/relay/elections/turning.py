@@ -21,6 +21,7 @@ from consensus.relay.epochs import (
     oldest_epoch,
 )
 from consensus.relay.run import Run
+from consensus.relay.security import attesters
 
 MAX_LAPSES: Final = 4  # sets that one boundary block removes: usually one, more after a halt
 
@@ -29,7 +30,9 @@ def turn_epoch(run: Run) -> None:
     """After everything else in a block: elect if the next block is a boundary, turn if this one is."""
     height, epoch_blocks = run.context.height, run.parameters.epoch_blocks
     if is_boundary(height + 1, epoch_blocks):
-        run.election = elect(run.stakes, Epoch(run.context.epoch + 1))
+        coming = Epoch(run.context.epoch + 1)
+        run.election = elect(run.stakes, coming)
+        attesters.freeze(run.ledger, coming)
     if is_boundary(height, epoch_blocks):
         _end_epoch(run)
 
@@ -47,5 +50,6 @@ def _end_epoch(run: Run) -> None:
             break
         for member in epoch_members(ledger, lapsed).members:
             ledger.write(exposure_key(lapsed, member.account), None)
+        attesters.forget(ledger, lapsed)
         ledger.write(epoch_set_key(lapsed), None)
         ledger.put(OLDEST_EPOCH_KEY, OldestEpoch(epoch=Epoch(lapsed + 1)))

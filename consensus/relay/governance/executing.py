@@ -122,8 +122,7 @@ def carry_out(run: Run, measure: Measure) -> str | None:
         case OnboardChain():
             return _onboard(run, measure)
         case SetTerms():
-            record = run.registry.existing_chain(measure.chain)
-            run.registry.put_chain(replace(record, terms=measure.terms))
+            run.registry.set_terms(run.registry.existing_chain(measure.chain), measure.terms)
         case PauseChain():
             pause(run, measure.chain, measure.span_ms)
         case ResumeChain():
@@ -195,6 +194,8 @@ def _terms_refusal(run: Run, terms: ChainTerms) -> str | None:
         return "fuel_limit is over the network's chain_fuel_limit"
     if terms.max_pov_bytes > run.parameters.max_pov_bytes:
         return "max_pov_bytes is over the network's"
+    if not run.registry.has_room_at_top(terms):
+        return "too many chains ask members to attest who did not opt in"
     return None
 
 

@@ -40,6 +40,7 @@ from consensus.relay.offences.veto import find_case, keep_cuts, make_firm, open_
 from consensus.relay.parameters import BILLION
 from consensus.relay.ring import Ring
 from consensus.relay.run import Run
+from consensus.relay.security.allocations import end_allocation
 from consensus.relay.stake.holdings import Cut
 
 MAX_RAISES: Final = 4  # offenders whose debt one block looks at anew
@@ -104,6 +105,7 @@ def convict_allocation(
     Takes the fraction of `kind` of the `allocated` units, never more, from the whole exposure in proportion,
     and never a unit that is taken already. The units cut; None where it has no effect, because the validator
     is convicted on that chain for that epoch, or on MAX_ALLOCATION_FAULTS others. `kind` rests on a verdict.
+    Its seat is not at risk there, only what it allocated; for a while it can not opt in to that chain again.
     """
     row = TABLE[kind]
     if not row.vetoable:
@@ -122,6 +124,7 @@ def convict_allocation(
         reporter=reporter,
     )
     after = replace(before, allocations=(*before.allocations, fault))
+    end_allocation(run.ledger, account, chain)
     return _take_effect(run, before, after, kind, reporter, None)
 
 
@@ -148,7 +151,8 @@ def _take_effect(
     if before.firm is None and before.pending is None and not before.allocations:
         Ring(run.ledger, b"convictions").push(after.account + after.epoch.to_bytes(8, "big"))
     slashed = _collect(run, before, after, reporter)
-    punish(run, before, after, TABLE[kind])
+    if after.allocations == before.allocations:
+        punish(run, before, after, TABLE[kind])
     run.offences.append(
         Convicted(
             account=after.account,

@@ -17,7 +17,7 @@ from consensus.agreement.statements import Role, statement_sign_bytes
 from consensus.candidates.receipts import Attestation
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.ids import Epoch, Hash, Milliseconds, PublicKey, Signature
+from consensus.primitives.ids import RELAY_CHAIN, ChainId, Epoch, Hash, Milliseconds, PublicKey, Signature
 from consensus.relay.epochs import (
     EpochMember,
     Reads,
@@ -37,11 +37,13 @@ Verify = Callable[[PublicKey, bytes, Signature], bool]
 
 @dataclass(frozen=True, slots=True)
 class Guilty:
-    """Whom a piece of evidence convicts, and of what."""
+    """Whom a piece of evidence convicts, and of what; with `risk`, of what it had allocated to one chain."""
 
     account: PublicKey
     epoch: Epoch
     offence: OffenceKind
+    chain: ChainId = RELAY_CHAIN  # of the candidate, where it is about one that was judged
+    risk: int | None = None  # units
 
 
 @dataclass(frozen=True, slots=True)

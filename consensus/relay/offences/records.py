@@ -102,8 +102,9 @@ class OffenceRecord:
 
     @property
     def tombstones(self) -> bool:
-        """Whether anything in it keeps the validator out for good."""
-        return any(TABLE[each].standing is Standing.TOMBSTONED for each in self.offences)
+        """Whether anything in it keeps the validator out for good: what it did on single chains does not."""
+        stands = (each for each in (self.firm, self.pending) if each is not None)
+        return any(TABLE[OffenceKind(each.offence)].standing is Standing.TOMBSTONED for each in stands)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +173,12 @@ class BurnRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictRecord:
-    """What more than 2/3 of all stake said of a candidate, for as long as the contrary can be reported."""
+    """What was decided of a candidate, for as long as the contrary can be reported."""
 
     chain: ChainId
+    policy: U8  # of its chain
     verdict: U8  # of statements.Verdict
+    whole: bool  # more than 2/3 of all stake said so, not only of those who attest the chain: it convicts
     epoch: Epoch  # of the block that it is in
     height: Height
 

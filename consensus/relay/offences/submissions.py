@@ -23,7 +23,7 @@ from consensus.relay.offences.transactions import (
     ReportStatement,
     SubmitEvidence,
 )
-from consensus.relay.offences.verdicts import judge_contradiction, judge_statement
+from consensus.relay.offences.verdicts import convict_signer, judge_contradiction, judge_statement
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
 
@@ -35,6 +35,8 @@ def apply_offence_action(run: Run, sender: PublicKey, action: OffenceAction) -> 
     if not has_room(run) or not _count(run, sender):
         return Code.OVER_LIMIT, b""
     found = _judge(bench_of(run), action)
+    if isinstance(found, Guilty) and isinstance(action, ReportStatement):
+        return Code.OK, convict_signer(run, found, sender).to_bytes(16, "big")
     if isinstance(found, Guilty):
         evidence = action.evidence if isinstance(action, SubmitEvidence) else None
         slashed = convict(run, found.account, found.epoch, found.offence, reporter=sender, evidence=evidence)

@@ -15,7 +15,12 @@ verdict.
 
 Verdicts are kept for `verdict_epochs`, less than the evidence window: a statement that was shown to nobody
 while its candidate was in question has decided nothing, and every block of every chain would leave a leaf
-for weeks. A later policy has its own rule for who must judge, and then hands the verdict to `note_verdict`.
+for weeks.
+
+Under `subset` those who opted in decide what is enacted, but only more than 2/3 of *all* stake convict: where
+two attesters contradict each other all validators execute the candidate (`candidates.backing`). A majority of
+a small subset can so not take anything from an honest minority of it. What a signer owes then is the fraction
+of what it had allocated, and its seat is not at risk.
 """
 
 from collections.abc import Iterable
@@ -25,9 +30,10 @@ from consensus.agreement.statements import Verdict
 from consensus.candidates.receipts import Attestation, CandidateHeader
 from consensus.primitives.codec import encode
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.ids import Epoch, Hash
+from consensus.primitives.guest import Policy
+from consensus.primitives.ids import Epoch, Hash, PublicKey
 from consensus.relay.ledger import Ledger
-from consensus.relay.offences.convicting import convict, has_room, stands_against
+from consensus.relay.offences.convicting import convict, convict_allocation, has_room, stands_against
 from consensus.relay.offences.judging import (
     CUT_ENOUGH,
     Bench,
@@ -39,10 +45,12 @@ from consensus.relay.offences.judging import (
     is_signed,
     proposer_account,
 )
-from consensus.relay.offences.records import VerdictRecord, decode_verdict, verdict_key
+from consensus.relay.offences.records import MAX_ALLOCATION_FAULTS, VerdictRecord, decode_verdict, verdict_key
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.ring import Ring
 from consensus.relay.run import Run
+from consensus.relay.security.attesters import allocated
+from consensus.relay.security.rails import trip
 
 LAPSES_PER_INCLUSION: Final = 2  # verdicts that a block forgets, for each candidate that it may include
 _CONTRARY: Final = {
@@ -51,10 +59,17 @@ _CONTRARY: Final = {
 }
 
 
-def note_verdict(run: Run, header: CandidateHeader, candidate: Hash, verdict: Verdict) -> None:
-    """The block that runs carries the verdict on a candidate."""
+def note_verdict(
+    run: Run, header: CandidateHeader, candidate: Hash, verdict: Verdict, *, whole: bool
+) -> None:
+    """The block that runs carries the verdict on a candidate; `whole`: of more than 2/3 of all stake."""
     record = VerdictRecord(
-        chain=header.chain, verdict=int(verdict), epoch=run.context.epoch, height=run.context.height
+        chain=header.chain,
+        policy=run.registry.existing_chain(header.chain).terms.policy,
+        verdict=int(verdict),
+        whole=whole,
+        epoch=run.context.epoch,
+        height=run.context.height,
     )
     run.ledger.put(verdict_key(candidate), record)
     _kept(run.ledger).push(candidate + run.context.epoch.to_bytes(8, "big"))
@@ -87,10 +102,19 @@ def judge_statement(bench: Bench, statement: Attestation) -> Guilty | Void:
     raw = bench.state.read(verdict_key(statement.candidate))
     if raw is None:
         return Void("its candidate has no verdict, or one too old to convict by")
-    contrary, kind = _CONTRARY[Verdict(decode_verdict(raw).verdict)]
+    judged = decode_verdict(raw)
+    contrary, kind = _CONTRARY[Verdict(judged.verdict)]
     if statement.verdict != contrary:
         return Void("it says what the verdict says", false=True)
-    found = _unless_convicted(bench, Guilty(member.account, statement.epoch, kind))
+    if not judged.whole:
+        return Void("only its chain's attesters judged its candidate: that convicts nobody")
+    risk = None
+    if judged.policy == Policy.SUBSET:
+        risk = allocated(bench.state, judged.chain, statement.epoch, statement.validator)
+        if not risk:
+            return Void("its signer had nothing at risk on that chain")
+    guilty = Guilty(member.account, statement.epoch, kind, judged.chain, risk)
+    found = _unless_convicted(bench, guilty)
     if isinstance(found, Guilty) and not is_signed(bench, statement, member):
         return Void("its signer did not sign it", false=True)
     return found
@@ -107,7 +131,26 @@ def apply_statement(run: Run, statement: Attestation) -> None:
     if isinstance(found, Void):
         run.void[statement_hash(statement)] = found.reason
         return
-    convict(run, found.account, found.epoch, found.offence, reporter=proposer_account(run))
+    convict_signer(run, found, proposer_account(run))
+
+
+def convict_signer(run: Run, found: Guilty, reporter: PublicKey) -> int:
+    """Convict who signed against a verdict, of its whole exposure or of what it allocated to the chain; the
+    units that were cut. A chain of which a false candidate was attested is held by its circuit breaker."""
+    if found.offence is OffenceKind.ATTESTED_INVALID:
+        trip(run.ledger, found.chain, run.context.time_ms)
+    if found.risk is None:
+        return convict(run, found.account, found.epoch, found.offence, reporter=reporter)
+    cut = convict_allocation(
+        run,
+        found.account,
+        found.epoch,
+        found.offence,
+        chain=found.chain,
+        allocated=found.risk,
+        reporter=reporter,
+    )
+    return cut or 0
 
 
 def choose_statements(bench: Bench, statements: Iterable[Attestation], limit: int) -> list[Attestation]:
@@ -147,7 +190,12 @@ def judge_contradiction(bench: Bench, valid: Attestation, invalid: Attestation) 
 
 def _unless_convicted(bench: Bench, found: Guilty) -> Guilty | Void:
     """Before signatures are checked, which are dear."""
-    if stands_against(find_record(bench.state, found.account, found.epoch), found.offence):
+    record = find_record(bench.state, found.account, found.epoch)
+    if found.risk is not None:
+        faults = () if record is None else record.allocations
+        if len(faults) == MAX_ALLOCATION_FAULTS or any(each.chain == found.chain for each in faults):
+            return Void("its signer is convicted on that chain for that epoch")
+    elif stands_against(record, found.offence):
         return Void("its signer is convicted for that epoch, of something no less grave")
     return found
 

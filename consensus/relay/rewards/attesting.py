@@ -1,12 +1,12 @@
 """Who attested the candidates of an epoch, and what their chains pay for it (DESIGN.md sections 6 and 8).
 
 An inclusion takes effect once, so whom its leader left out has no second chance. Leaders take turns by stake:
-those that are Byzantine, holding a part of it, can withhold at most that part of anybody's attestations, and
-everybody else's alike; an attestation is counted for its relative worth, and what is withheld is nobody's.
+those that are Byzantine, holding less than a third, can withhold less than a third of anybody's attestations,
+and whoever is in two of three earns all there is for it (`points`).
 
 Every chain pays its candidates' fees from its relay balance (`fees.candidate_fee`). A chain whose terms say
-so gives a share of each fee to those who attested the candidate, by their stake. Of that share the same part
-is burnt as of every fee: a chain of its own attesters' can not pay itself.
+so gives a share of each fee to those who attested the candidate, by their weight as its attesters. Of that
+share the same part is burnt as of every fee: a chain of its own attesters' can not pay itself.
 """
 
 import struct
@@ -62,16 +62,22 @@ def chain_attesting(state: Reads, chain: int, epoch: Epoch) -> tuple[int, ...] |
 
 
 def note_attestations(
-    run: Run, chain: ChainId, asked: Iterable[ValidatorIndex], signers: Sequence[ValidatorIndex], paid: int
+    run: Run,
+    chain: ChainId,
+    asked: Iterable[ValidatorIndex],
+    signers: Sequence[ValidatorIndex],
+    paid: int,
+    *,
+    weights: Sequence[int],
 ) -> None:
     """A candidate of `chain` was decided that all of `asked` were to attest and `signers` did. `paid` units,
-    which the caller took from the chain, are theirs when the epoch ends."""
+    which the caller took from the chain, are theirs when the epoch ends, by `weights` (of each index)."""
     _note_for_chain(run, chain, signers)
     key = attesting_key(run.context.epoch)
     validators = run.context.validators
     record = run.ledger.record(AttestingRecord, key)
     members = list(_unpack(bytes(ATTESTING_BYTES * len(validators)) if record is None else record.members))
-    shares = dict(zip(signers, split(paid, [validators.stakes[each] for each in signers]), strict=True))
+    shares = dict(zip(signers, split(paid, [weights[each] for each in signers]), strict=True))
     for index in {*asked, *signers}:
         had = members[index]
         members[index] = MemberAttesting(
