@@ -335,6 +335,42 @@ def test_a_cut_takes_from_every_pool_that_answers_in_proportion_and_from_no_othe
     assert paid == 500 - 500 * 185 // 1_850
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3), st.integers(0, 700)), max_size=12))
+def test_no_unit_is_cut_twice_and_what_was_not_cut_is_paid_out(slashes) -> None:
+    """However many cuts, of whichever nomination and epoch: of each pool they take at most what was in it,
+    and all the rest comes out again."""
+    world = moved(StakeWorld())
+    delegated(world, BOB, V[:2], 500)
+    done(world, BOB, Undelegate(nomination=PAIR, amount=200))
+    there = {main_pool(PAIR): 400, leaving_pool(PAIR, Epoch(1)): 200, moving_pool(PAIR, LAST, Epoch(1)): 200}
+    taken = dict.fromkeys(there, 0)
+    for old, epoch, amount in slashes:
+        for cut in world.stakes.cut(PAIR if old else LAST, Epoch(epoch), amount):
+            taken[cut.pool] += cut.amount
+    for pool, units in there.items():
+        assert taken[pool] <= units
+        assert world.stakes.pool(pool).tokens == units - taken[pool]
+    assert world.ledger.pot(Pot.SLASHED) == sum(taken.values())
+    before = sum(world.ledger.account(each).balance for each in (ALICE, BOB))
+    for who in (ALICE, BOB):
+        left = world.stakes.value(main_pool(PAIR), who)
+        if left:
+            done(world, who, Undelegate(nomination=PAIR, amount=left))
+    world.to_epoch(5, span_ms=60)
+    for who in (ALICE, BOB):
+        world.do(who, Withdraw())
+        left = world.stakes.value(main_pool(LAST), who)
+        if left:
+            done(world, who, Undelegate(nomination=LAST, amount=left))
+    world.to_epoch(9, span_ms=60)
+    for who in (ALICE, BOB):
+        world.do(who, Withdraw())
+    after = sum(world.ledger.account(each).balance for each in (ALICE, BOB))
+    assert after - before == sum(there.values()) - sum(taken.values())
+    assert world.stakes.total_bonded() == 4_000
+
+
 def test_what_is_cut_to_nothing_has_no_part_in_what_comes_after(world) -> None:
     delegated(world, ALICE, V[:2], 64)
     world.ledger.debit(USERS[5].public, 32)
