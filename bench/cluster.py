@@ -39,6 +39,7 @@ class NodeProcess:
 
     def __init__(self, home: NodeHome) -> None:
         self.home: Final = home
+        self.program: tuple[str, ...] = ("-m", "node.cli.main")  # to the interpreter; of the next start
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -64,13 +65,18 @@ class NodeProcess:
             raise RuntimeError(f"{self.home.name} is running already")
         with self.log_file.open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "node.cli.main", "run", str(self.home.directory)],
+                [sys.executable, *self.program, "run", str(self.home.directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop our nodes ourselves
             )
         (self.home.directory / PID_FILE).write_text(f"{self._child.pid}\n")
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of the process that was started last, if it was by us and has ended."""
+        return None if self._child is None else self._child.poll()
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""

@@ -5,8 +5,8 @@ network's random name, so that a plan is one small value: they are for networks 
 while, and must never hold real value.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bench.workload import derived_key
@@ -42,6 +42,7 @@ class Plan:
     amnesia: str = "probe"
     epoch_blocks: int = 10_000
     idle_accounts: int = 0
+    parameters: Mapping[str, int] = field(default_factory=dict)  # of the genesis, where others than these
 
     def person(self, name: str) -> SigningKey:
         """One of `PEOPLE`."""
@@ -72,10 +73,13 @@ class Plan:
         return build_genesis(
             network=self.network,
             time_ms=time_ms,
-            parameters=Parameters(
-                idle_interval_ms=self.idle_interval_ms,
-                epoch_blocks=self.epoch_blocks,
-                exit_cap_ppb=BILLION,  # whoever leaves is gone with the epoch
+            parameters=replace(
+                Parameters(
+                    idle_interval_ms=self.idle_interval_ms,
+                    epoch_blocks=self.epoch_blocks,
+                    exit_cap_ppb=BILLION,  # whoever leaves is gone with the epoch
+                ),
+                **self.parameters,  # type: ignore[arg-type]  # by name: `Parameters` checks them
             ),
             validators=[(each, STAKE) for each in validators],
             accounts=accounts,
