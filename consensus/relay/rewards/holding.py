@@ -7,8 +7,9 @@ Relay units do not change hands and no rate is fixed: what the asset is worth is
 
 Once the epoch is over anybody may have it paid out (`ReleasePayment`): the relay chain calls the instance in
 the holding account's name with transfers to the operators of those who attested the chain's candidates in
-that epoch, by voting power times attestations. They are for operators alone: delegators earn in units of the
-relay chain. Whoever asks says how much; if the account has less, the call fails and pays its fuel.
+that epoch, by weight as its attesters times attestations. They are for operators alone: delegators earn in
+units of the relay chain. Whoever asks says how much; if the account has less, the call fails and pays its
+fuel.
 
 The parts are whole numbers in proportion, at most PRECISION together, and so much is paid out that each gets
 a multiple of its own: any number of releases, of whatever amounts, shares out exactly alike, and the state
@@ -23,10 +24,12 @@ from typing import Final
 
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import ChainId, Epoch, Hash, PublicKey
-from consensus.relay.epochs import find_epoch_members
+from consensus.relay.epochs import current_set, find_epoch_members
+from consensus.relay.registry import ChainRecord
 from consensus.relay.rewards.attesting import chain_attesting
 from consensus.relay.rewards.transactions import ReleasePayment
 from consensus.relay.run import Run
+from consensus.relay.security.attesters import attesters
 
 PRECISION: Final = 1_000_000
 _TRANSFER: Final = 3  # of a batch of operations of `assets`, which like all enclaves never changes
@@ -42,16 +45,25 @@ def holding_account(chain: ChainId, epoch: Epoch) -> PublicKey:
 
 def release_parts(run: Run, action: ReleasePayment) -> Parts:
     """Who gets how many units, for an epoch that is over; empty if `amount` is below one round."""
+    chain = run.registry.existing_chain(action.chain)
     members = find_epoch_members(run.ledger, action.epoch)
-    attested = chain_attesting(run.ledger, action.chain, action.epoch)
-    if members is None or attested is None or not any(attested):
-        owner = run.registry.existing_chain(action.chain).owner
-        return [(owner, action.amount)] if action.amount else []
-    weights = [each.stake * count for each, count in zip(members.members, attested, strict=True)]
+    weights = () if members is None else _weights(run, chain, action.epoch)
+    if members is None or not any(weights):
+        return [(chain.owner, action.amount)] if action.amount else []
     parts = round_of(weights)
     rounds = action.amount // sum(parts)
     pairs = zip(members.members, parts, strict=True)
     return [(each.account, rounds * part) for each, part in pairs if rounds * part]
+
+
+def _weights(run: Run, chain: ChainRecord, epoch: Epoch) -> Sequence[int]:
+    """What each member of an epoch did for a chain; nothing where the state does not tell."""
+    validators = current_set(run.ledger, chain_id_hash=run.context.chain_id_hash, epoch=epoch)
+    asked = attesters(run.ledger, chain, epoch, validators)
+    attested = chain_attesting(run.ledger, chain.chain, epoch)
+    if asked is None or attested is None:
+        return ()
+    return [weight * count for weight, count in zip(asked.weights, attested, strict=True)]
 
 
 def round_of(weights: Sequence[int]) -> list[int]:
