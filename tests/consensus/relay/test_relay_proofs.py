@@ -49,7 +49,13 @@ def genesis(network: Network):
 
 def finalise(network: Network, height: int) -> FinalHead:
     """A header of `height` that carries the network's state, made final by three of four validators."""
-    header = replace(genesis(network), height=Height(height), view=View(height), state_root=network.root)
+    header = replace(
+        genesis(network),
+        height=Height(height),
+        view=View(height),
+        parent_view=View(height - 1),
+        state_root=network.root,
+    )
     name = block_hash(header)
     message = sign_bytes(network.hash, Kind.FINALIZE, 1, height, name, ZERO_HASH)
     group = pack_group(
