@@ -40,9 +40,6 @@ def apply_inclusion(run: Run, inclusion: CandidateInclusion) -> None:
 def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: ChainView) -> str | None:
     """Cheap checks first: signatures are verified only for what could take effect."""
     header = inclusion.header
-    closed = run.registry.existing_chain(header.chain).closed(run.context.time_ms)
-    if closed is not None:
-        return closed
     if inclusion.epoch != run.context.epoch:
         return "its attestations are of another epoch"
     if candidate in chain.rejected:
@@ -55,7 +52,8 @@ def _refusal(run: Run, inclusion: CandidateInclusion, candidate: Hash, chain: Ch
     if refusal is None:
         refusal = inbox_refusal(header, chain)
     if refusal is None and inclusion.verdict == Verdict.VALID:
-        refusal = _payment_refusal(run, header, chain)
+        closed = run.registry.existing_chain(header.chain).closed(run.context.time_ms)
+        refusal = closed or _payment_refusal(run, header, chain)
     return refusal or _attestation_refusal(run, inclusion, candidate)
 
 
