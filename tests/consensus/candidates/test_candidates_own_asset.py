@@ -1,6 +1,7 @@
 """A chain pays those who attest it in its own asset: held by nobody, released by anybody; real guests."""
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,14 +11,27 @@ from hypothesis import strategies as st
 from relay_fakes import ALL_ACCOUNTS, OPERATORS, USERS, Network, key, make_genesis, total_supply
 from test_candidates_real_guests import RealCollator
 
-from consensus.primitives.guest import InstanceEndpoint
+from consensus.primitives.guest import InstanceEndpoint, Policy
 from consensus.primitives.ids import ChainId, Epoch, Nonce
 from consensus.relay.genesis import GenesisChain
-from consensus.relay.parameters import Entry
+from consensus.relay.ledger import Ledger
+from consensus.relay.parameters import ChainTerms, Entry
 from consensus.relay.receipts import Code
+from consensus.relay.registry import Registry
 from consensus.relay.rewards.attesting import chain_attesting
-from consensus.relay.rewards.holding import PRECISION, holding_account, round_of, transfers_input
+from consensus.relay.rewards.holding import (
+    PRECISION,
+    holding_account,
+    release_parts,
+    round_of,
+    transfers_input,
+)
+from consensus.relay.rewards.records import ChainAttestingRecord, chain_attesting_key
 from consensus.relay.rewards.transactions import ReleasePayment
+from consensus.relay.run import Run
+from consensus.relay.security.records import AttesterEntry, AttestersRecord, attesters_key
+from consensus.relay.security.terms import SubsetTerms
+from consensus.relay.stake.stakes import Stakes
 from consensus.relay.transactions import CallEnclave
 from enclaves.guests import agora, assets
 from enclaves.pool import WorkerPool
@@ -127,6 +141,31 @@ def test_what_was_paid_for_an_epoch_without_attesters_is_the_owners(pool: Worker
     assert receive(network, replace(release(33, epoch=2), asset=asset)).code == Code.OK
     owner = assets.balance_key(asset, USERS[0].public)
     assert assets.decode_amount(network.view.instance_state(OWN, owner)) == 33
+
+
+def test_a_subset_chain_pays_by_what_its_attesters_allocated() -> None:
+    """And nothing to those who signed in a dispute, which was none of their business."""
+    network = Network(make_genesis(epoch_blocks=8))
+    while network.epoch == 1:
+        network.block()
+    ledger = Ledger(network.store, network.root)
+    run = Run(
+        context=network.context(),
+        ledger=ledger,
+        registry=Registry(ledger),
+        stakes=Stakes(ledger),
+        parameters=ledger.parameters,
+        guests=network.guests,
+    )
+    terms = ChainTerms(policy=int(Policy.SUBSET), subset=SubsetTerms())
+    run.registry.put_chain(replace(run.registry.existing_chain(1), terms=terms))
+    entries = [
+        AttesterEntry(index=index, allocated=weight, weight=weight) for index, weight in ((1, 50), (3, 25))
+    ]
+    ledger.put(attesters_key(1, 1), AttestersRecord(members=tuple(entries)))
+    counts = struct.pack(">4I", 9, 1, 0, 2)
+    ledger.put(chain_attesting_key(1, 1), ChainAttestingRecord(epoch=Epoch(1), members=counts))
+    assert release_parts(run, release(7)) == [(OPERATORS[1].public, 3), (OPERATORS[3].public, 3)]
 
 
 def test_the_input_is_what_the_enclave_takes() -> None:
