@@ -9,7 +9,7 @@ from bench.economics.world import Holder, Seat, World
 from consensus.agreement.statements import Verdict
 from consensus.primitives.ids import Amount, PublicKey, ValidatorIndex
 from consensus.relay.rewards.transactions import ClaimCommission
-from consensus.relay.stake.records import Standing, possession_bytes
+from consensus.relay.stake.records import Standing, ValidatorRecord, possession_bytes
 from consensus.relay.stake.transactions import (
     DEFAULT_COMMISSION_STEP_PPB,
     Bond,
@@ -30,8 +30,11 @@ class Agent:
     name: ClassVar[str] = "honest"
     about: ClassVar[str] = "votes, attests the truth, includes all votes, reports offences"
     reports: ClassVar[bool] = True  # its leaders include evidence
-    commission_ppb: ClassVar[int] = USUAL_COMMISSION_PPB
+    commission_ppb: ClassVar[int] = USUAL_COMMISSION_PPB  # what it bonds with
     commission_step_ppb: ClassVar[int] = DEFAULT_COMMISSION_STEP_PPB
+    borrowed_ppb: ClassVar[int] = 0  # of the stake behind its seats, its delegators'
+    moving: ClassVar[bool] = False  # whether delegators, everybody's, move
+    watchful: ClassVar[bool] = True  # whether they go by yields rather than by what is shown
     stray_ppb: ClassVar[int] = 0  # of its capital, delegated to its seats by its purse
     invalid: ClassVar[tuple[int, ...]] = ()  # epochs in which a candidate is not valid
 
@@ -75,11 +78,16 @@ class Agent:
             record = world.stakes.validator(each.account)
             if record is None:
                 continue
-            if record.commission_ppb < self.commission_ppb:
-                step = min(self.commission_ppb, record.commission_ppb + record.commission_step_ppb)
-                world.submit(each.operator, SetCommission(commission_ppb=step))
+            target = self.target_ppb(world)
+            if record.commission_ppb < target:
+                asked = min(target, record.commission_ppb + step_of(world, record))
+                world.submit(each.operator, SetCommission(commission_ppb=asked))
             if record.standing == Standing.JAILED and world.epoch >= record.jailed_until:
                 world.submit(each.operator, Unjail())
+
+    def target_ppb(self, world: World) -> int:
+        """The commission that it wants by now."""
+        return self.commission_ppb
 
     def votes(self, play: Play, seat: Seat) -> bool:
         """Whether its vote for the block that is counted arrives."""
@@ -92,6 +100,11 @@ class Agent:
     def chosen(self, play: Play, offered: list[ValidatorIndex], *, first: bool) -> list[ValidatorIndex]:
         """Which of the votes on offer its leader includes; `first` before any are in."""
         return offered
+
+
+def step_of(world: World, record: ValidatorRecord) -> int:
+    """The most that a validator's commission may change in this epoch."""
+    return min(record.commission_step_ppb, world.parameters.commission_step_ppb)
 
 
 class Collector(Agent):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bench.economics.agents import START, Agent
-from bench.economics.world import EPOCH_BLOCKS, Seat
+from bench.economics.agents import START, Agent, step_of
+from bench.economics.world import EPOCH_BLOCKS, Seat, World
 from consensus.agreement.statements import Verdict
 from consensus.primitives.ids import Amount, ValidatorIndex
 from consensus.relay.parameters import BILLION
@@ -103,23 +103,33 @@ class Stuffing(Agent):
 
 
 class Greedy(Agent):
-    """Takes all that its delegators earn, from the first epoch on and for all to see."""
+    """Raises its commission towards 100 % as fast as its terms and the network allow, for all to see."""
 
     name = "greedy"
-    about = "commission of 100 %, announced"
-    commission_ppb = BILLION
+    about = "raises its commission to 100 % as fast as the rules allow; delegators leave"
+    commission_step_ppb = BILLION
+    borrowed_ppb = BILLION // 2
+    moving = True
+
+    def target_ppb(self, world: World) -> int:
+        """Everything."""
+        return BILLION if world.epoch >= START else self.commission_ppb
 
 
 class Switching(Agent):
-    """Shows no commission, takes all in the block that pays, and shows none again in the next.
+    """Shows no commission, takes as much as it can in the block that pays, and shows none in the next.
 
-    Its terms allow a step of 100 % in one epoch, which it fixed for itself when it bonded.
+    Its terms, which it fixed for itself when it bonded, allow any step; the network's bound is what holds it.
+    Its delegators go by the commission that is shown in the middle of an epoch.
     """
 
     name = "commission switch"
-    about = "shows 0 %, raises to 100 % in the block that pays and back in the next"
+    about = "shows 0 %, takes the most it may in the block that pays, and goes back in the next"
     commission_ppb = 0
     commission_step_ppb = BILLION
+    borrowed_ppb = BILLION // 2
+    moving = True
+    watchful = False
 
     def act(self, play: Play) -> None:
         """Up in the last block of an epoch, down in the first of the next: one change each epoch."""
@@ -130,6 +140,6 @@ class Switching(Agent):
         for each in self.seats:
             record = world.stakes.existing(each.account)
             if world.place == EPOCH_BLOCKS and record.commission_epoch < world.epoch:
-                world.submit(each.operator, SetCommission(commission_ppb=BILLION))
+                world.submit(each.operator, SetCommission(commission_ppb=step_of(world, record)))
             elif world.place == 1 and record.commission_ppb:
                 world.submit(each.operator, SetCommission(commission_ppb=0))

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from bench.economics.agents import START, Agent
-from bench.economics.world import Holder, Seat, World
-from consensus.primitives.ids import Amount, PublicKey
+from bench.economics.world import EPOCH_BLOCKS, Holder, Seat, World
+from consensus.primitives.ids import Amount, Epoch, PublicKey
+from consensus.relay.epochs import find_epoch_members
 from consensus.relay.parameters import BILLION
+from consensus.relay.rewards.participation import participation
 from consensus.relay.stake.records import Standing, main_pool
 from consensus.relay.stake.stakes import Stakes
 from consensus.relay.stake.transactions import Delegate, Redelegate
@@ -21,40 +23,41 @@ from consensus.relay.stake.transactions import Delegate, Redelegate
 if TYPE_CHECKING:
     from bench.economics.play import Play
 
-PACE: Final = 0.1  # of what is behind a validator, the part that may move in one epoch
+PACE: Final = 0.25  # of what is behind a validator, the part that may move in one epoch
 PATIENCE: Final = 1.02  # how much more another has to yield
+_MIDDLE: Final = EPOCH_BLOCKS // 2
 _MOVES: Final = 14  # epochs in which a crowd moves: a nomination lists no more moves than some
 
 
 class Yields:
-    """What a unit behind each validator has earned in the last epoch; looked at once an epoch by anybody."""
+    """What a unit behind each validator could expect of the last epoch: what the commission that was taken
+    left, in the part of the votes that were cast. A leader's luck evens out, and is left out."""
 
     def __init__(self) -> None:
-        self._seen: dict[PublicKey, int] = {}
         self._epoch = 0
         self.last: Mapping[PublicKey, float] = {}
 
-    def observe(self, world: World) -> Mapping[PublicKey, float]:
-        """Yield of the last epoch by validator, as its main pool has it."""
-        if world.epoch != self._epoch:
-            self._epoch = world.epoch
-            seen, last = {}, {}
-            for account in world.members:
-                pool = world.stakes.pool(main_pool(Stakes.own(account)))
-                if pool is None or not pool.tokens:
-                    continue
-                seen[account] = pool.reward_per_share
-                grown = (pool.reward_per_share - self._seen.get(account, pool.reward_per_share)) / 2**64
-                last[account] = grown * pool.shares / pool.tokens
-            self._seen, self.last = seen, last
-        return self.last
+    def observe(self, world: World) -> None:
+        """Look at the state after an epoch's last block; looked at once, by whoever is first."""
+        if world.epoch == self._epoch:
+            return
+        self._epoch = world.epoch
+        ended = Epoch(world.epoch - 1)
+        members = find_epoch_members(world.ledger, ended)
+        counted = participation(world.ledger, ended)
+        if members is None or counted is None:
+            return
+        self.last = {
+            each.account: shown(world, each.account) * (part.seen / part.expected if part.expected else 1)
+            for each, part in zip(members.members, counted, strict=True)
+        }
 
 
 class Crowd(Agent):
     """Those who back `home` with `units`. `watchful`: they go by yields, otherwise by what is shown."""
 
     name = "delegators"
-    about = "follow the best net yield, a tenth of their stake an epoch"
+    about = "follow the best net yield, a quarter of their stake an epoch"
 
     def __init__(
         self,
@@ -81,26 +84,24 @@ class Crowd(Agent):
         world.submit(self.purse, action)
 
     def act(self, play: Play) -> None:
-        """In the middle of an epoch, once all is over that its turn has changed."""
+        """Look back in an epoch's first block; move in the middle, when all show what they want seen."""
         world = play.world
-        if world.place != 9:
+        if world.place == 1:
+            self._yields.observe(world)
+        if world.place != _MIDDLE or world.epoch < START or not self._left:
             return
-        seen = self._yields.observe(world)
-        if world.epoch < START or not self._left:
-            return
+        seen = self._yields.last
         if not self._watchful:
-            seen = {each: _shown(world, each) for each in seen}
-        here = seen.get(self.home.account, 0.0)
+            seen = {each: shown(world, each) for each in seen}
         active = {
             each: value
             for each, value in seen.items()
             if world.stakes.existing(each).standing == Standing.ACTIVE
         }
         best = max(active.values(), default=0.0)
-        if best <= here * PATIENCE:
-            return
-        choice = sorted(each for each, value in active.items() if value * PATIENCE >= best)
-        self._move(world, choice[self._number % len(choice)])
+        if best > seen.get(self.home.account, 0.0) * PATIENCE:
+            choice = sorted(each for each, value in active.items() if value * PATIENCE >= best)
+            self._move(world, choice[self._number % len(choice)])
 
     def _move(self, world: World, to: PublicKey) -> None:
         own = Stakes.own(self.home.account)
@@ -111,5 +112,6 @@ class Crowd(Agent):
             world.submit(self.purse, action)
 
 
-def _shown(world: World, account: PublicKey) -> float:
+def shown(world: World, account: PublicKey) -> float:
+    """The part that a validator's commission leaves to delegators, as its record has it now."""
     return 1 - world.stakes.existing(account).commission_ppb / BILLION

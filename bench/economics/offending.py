@@ -53,6 +53,7 @@ class Borrowing(Doubling):
 
     name = "double signing, 90 % delegated"
     about = "as before, with nine tenths of the stake its delegators'"
+    borrowed_ppb = BILLION * 9 // 10
 
 
 class Confessing(Doubling):

@@ -13,6 +13,7 @@ from consensus.candidates.receipts import Attestation, CandidateHeader, Candidat
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import ZERO_HASH, Epoch, Fuel, Hash, Height, PublicKey, ValidatorIndex, View
 from consensus.relay.epochs import epoch_members, epoch_of, is_answerable
+from consensus.relay.offences.veto import record_of
 from consensus.relay.rewards.votes import VoteInclusion, vote_bytes, vote_inclusion
 
 CANDIDATE_PLACE: Final = EPOCH_BLOCKS // 2  # in every epoch the block of this place decides a candidate
@@ -38,13 +39,20 @@ class Play:
         self._voted: dict[Hash, frozenset[PublicKey]] = {}
         self._known: list[_Known] = []
         self._statements: list[Attestation] = []
-        self.slashed: dict[PublicKey, int] = {}
+        self.convicted: set[tuple[PublicKey, Epoch]] = set()
         self.undecided = 0  # candidates that got no verdict
+        self.halted = 0  # counted blocks that too few voted for: a real chain would not have had them
 
     def to_epoch(self, epoch: int) -> None:
         """Execute blocks until the next one is the first of `epoch`."""
         while self.world.epoch < epoch:
             self.step()
+
+    def slashed(self, agent: Agent) -> int:
+        """Units that were cut from all that stood behind an agent's validators."""
+        mine = [each for each in sorted(self.convicted) if each[0] in agent.accounts]
+        records = (record_of(self.world.ledger, account, epoch) for account, epoch in mine)
+        return sum(each.taken for each in records if each is not None)
 
     def step(self) -> None:
         """One block: all agents act, then its proposer makes it."""
@@ -59,8 +67,7 @@ class Play:
             statements=statements,
             candidates=self._candidate() if world.place == CANDIDATE_PLACE else (),
         )
-        for each in result.offences:
-            self.slashed[each.account] = self.slashed.get(each.account, 0) + each.slashed
+        self.convicted |= {(each.account, each.epoch) for each in result.offences}
 
     def index(self, seat: Seat, epoch: Epoch) -> ValidatorIndex | None:
         """A seat's validator index in an epoch; None if it is no member."""
@@ -77,6 +84,8 @@ class Play:
         members, validators = world.members, world.validators
         if sample.block not in self._voted:
             self._voted = {sample.block: frozenset(each for each in members if self._has_voted(each))}
+            voters = (index for index, each in enumerate(members) if each in self._voted[sample.block])
+            self.halted += validators.weight(map(ValidatorIndex, voters)) < validators.stake.quorum
         voted = self._voted[sample.block]
         seen = int.from_bytes(sample.seen, "little")
         offered = [
