@@ -94,8 +94,9 @@ class Tracked:
     ) -> CandidateInclusion:
         """The inclusion with every signature known that counts for `verdict`."""
         votes = self.votes[verdict]
-        whole = everyone(validators)
-        counting = whole if whole.weight(votes) >= whole.quorum else asked
+        counting = asked
+        if self.disputed(asked) or asked.weight(votes) < asked.quorum:
+            counting = everyone(validators)
         signed = sorted((index, each) for index, each in votes.items() if index in counting)
         return CandidateInclusion(
             header=self.header,
