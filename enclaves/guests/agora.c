@@ -1,5 +1,5 @@
 /* `agora`: the example consumer chain. Accounts with signed, nonce-protected transactions, a key-value store,
- * and a two-way peg of its own units with its instance of `assets`.
+ * a two-way peg of its own units with its instance of `assets`, and slashes that the relay chain tells of.
  *
  * State (keys: a tag and the rest)
  *   'd'                  32 bytes that every signature binds: the chain's domain
@@ -9,15 +9,18 @@
  *   'a' account          u128 balance, u64 nonce (next expected)
  *   'k' account key…     value that the account put
  *   'x' number u64       an export: account 32, amount u128, u8 state (0 pending, 1 done, 2 refunded)
+ *   'w' 'r' 'q' 'n' 'p' 'v'    slashes: slashes.h
  *
  * Input and output: docs/guest-abi.md ("a chain's block") and agora.py. A bad transaction or message has a code of
  * its own in the output and no effect; it never fails the block. Balances + locked units = genesis issuance. */
+#define PH_CELLS 32768
+#define PH_CELL_VALUE 104
 #include "cells.h"
 
-enum { TRANSFER = 1, PUT, EXPORT };
+enum { TRANSFER = 1, PUT, EXPORT, CHALLENGE };
 enum {
     OK, MALFORMED, BAD_SIGNATURE, BAD_NONCE, NO_FUNDS, UNKNOWN_SOURCE, UNKNOWN_REPLY, OVERFLOW, NO_ENCLAVE,
-    TOO_MANY,
+    TOO_MANY, FROZEN, NO_SLASH, OTHER_PROOF, PROOF_HOLDS,
 };
 enum { REPLY_NOTICE = 1, CREDIT_NOTICE = 2 }; /* from assets */
 enum { ASSETS_ISSUE = 6 };
@@ -43,6 +46,8 @@ static u32 transaction_bytes[MAX_TRANSACTIONS], message_bytes[MAX_MESSAGES];
 static u8 exports[4 + MAX_EXPORTS * (41 + ISSUE_BYTES)];
 static u32 export_count, exports_length = 4;
 static struct ph_cell *domain, *enclave, *locked, *next_export;
+
+#include "slashes.h"
 
 static struct ph_cell *account(const u8 *key) { return ph_cell('a', key, 32); }
 
@@ -84,6 +89,7 @@ static int well_formed(const u8 *tx, u32 size) {
     if (size < HEAD_BYTES + SIGNATURE_BYTES) return 0;
     u32 body = size - HEAD_BYTES - SIGNATURE_BYTES;
     if (tx[0] == TRANSFER || tx[0] == EXPORT) return body == 48;
+    if (tx[0] == CHALLENGE) return body == CHALLENGE_BYTES;
     if (tx[0] != PUT || body < 4) return 0;
     u32 key = ph_u16(tx + HEAD_BYTES), value = ph_u16(tx + HEAD_BYTES + 2);
     return key >= 1 && key <= 64 && value <= 1024 && body == 4 + key + value;
@@ -94,8 +100,13 @@ static void name_cells(u32 message_count, u32 transaction_count) {
     enclave = ph_cell('m', 0, 0);
     locked = ph_cell('e', 0, 0);
     next_export = ph_cell('s', 0, 0);
+    name_slashes();
     for (u32 i = 0; i < message_count; i++) {
         const u8 *payload = messages[i] + 37;
+        if (message_bytes[i] >= 37 && messages[i][0] == PH_AT_RELAY) {
+            if (is_slash(payload, message_bytes[i] - 37)) name_slash(payload + 9, payload + 73);
+            continue;
+        }
         if (message_bytes[i] == 37 + 10 && payload[0] == REPLY_NOTICE) ph_cell('x', payload + 1, 8);
         if (message_bytes[i] == 37 + 81 && payload[0] == CREDIT_NOTICE) account(payload + 33);
     }
@@ -103,13 +114,18 @@ static void name_cells(u32 message_count, u32 transaction_count) {
         const u8 *tx = transactions[i];
         if (!well_formed(tx, transaction_bytes[i])) continue;
         account(tx + 1);
+        frozen(tx + 1);
         if (tx[0] == TRANSFER) account(tx + HEAD_BYTES);
+        if (tx[0] == CHALLENGE) name_slash(tx + HEAD_BYTES, tx + HEAD_BYTES + 32);
     }
     ph_load();
     if (domain->value_length != 32) PH_FAIL("the chain has no domain in its state");
     u32 loaded = ph_cell_count; /* a refund goes to an account that only the export's record names */
     for (u32 i = 0; i < loaded; i++)
         if (ph_cells[i].key[0] == 'x' && ph_cells[i].value_length == 49) account(ph_cells[i].value);
+    name_due();
+    ph_load();
+    name_due_slashes();
     ph_load();
 }
 
@@ -140,6 +156,7 @@ static u32 settle(const u8 *payload) {
 }
 
 static u32 receive(const u8 *message, u32 size) {
+    if (size >= 37 && message[0] == PH_AT_RELAY) return notice(message + 37, size - 37);
     if (size < 37 || message[0] != PH_TO_INSTANCE || ph_u32(message + 33) != ctx.chain
         || enclave->value_length != 32 || !ph_equal(message + 1, enclave->value, 32))
         return UNKNOWN_SOURCE;
@@ -215,12 +232,14 @@ static void put(const u8 *sender, const u8 *body) {
 static u32 apply(const u8 *tx) {
     struct ph_cell *sender = account(tx + 1);
     const u8 *body = tx + HEAD_BYTES;
+    if (is_frozen(tx + 1)) return FROZEN;
     u64 nonce = sender->value_length ? ph_u64(sender->value + 16) : 0;
     if (ph_u64(tx + 33) != nonce) return BAD_NONCE;
     ph_put_u64(sender->value + 16, nonce + 1);
     sender->value_length = 24;
     sender->changed = 1;
     if (tx[0] == EXPORT) return export_units(sender, body);
+    if (tx[0] == CHALLENGE) return challenge(body);
     if (tx[0] == PUT) {
         put(tx + 1, body);
         return OK;
@@ -241,6 +260,7 @@ PH_EXPORT("phalanx_call") u32 phalanx_call(void) {
     if (at != end) PH_FAIL("bytes after the transactions");
     name_cells(message_count, transaction_count);
     verify_all(transaction_count);
+    act_on_due();
     ph_put_u32(output, message_count);
     u8 *codes = output + 4;
     for (u32 i = 0; i < message_count; i++) *codes++ = (u8)receive(messages[i], message_bytes[i]);

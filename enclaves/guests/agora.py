@@ -1,8 +1,9 @@
 """`agora`, the example consumer chain, seen from Python (guests/agora.c).
 
-Accounts with signed, nonce-protected transactions: transfer, key-value put, and export of the chain's own
-units into its `assets` instance; its inbox brings the replies and the units that come back. Integers are
-little-endian; amounts 16 bytes; nonces start at 0.
+Accounts with signed, nonce-protected transactions: transfer, key-value put, export of the chain's own units
+into its `assets` instance, and challenges of slashes; its inbox brings the replies, the units that come back,
+and the relay chain's notices of slashes and validator sets (guests/slashes.h). Integers are little-endian;
+amounts 16 bytes; nonces start at 0.
 """
 
 import struct
@@ -15,18 +16,32 @@ from typing import Final
 
 from consensus.primitives.crypto import SIGNATURE_BYTES, SigningKey, hash_tagged
 from consensus.primitives.errors import DecodeError
-from consensus.primitives.guest import ChainEndpoint, Endpoint
+from consensus.primitives.guest import ChainEndpoint, Endpoint, RelayEndpoint
 from consensus.primitives.guest import code_hash as hash_of_code
-from consensus.primitives.ids import RELAY_CHAIN, Amount, ChainId, Hash, ModuleId, Nonce, PublicKey
+from consensus.primitives.ids import (
+    RELAY_CHAIN,
+    Amount,
+    ChainId,
+    Epoch,
+    Hash,
+    Milliseconds,
+    ModuleId,
+    Nonce,
+    PublicKey,
+)
 from enclaves.guests import assets
 
 MAX_MESSAGES: Final = 4096
 MAX_PUT_KEY_BYTES: Final = 64
 MAX_PUT_VALUE_BYTES: Final = 1024
+FAULT_BYTES: Final = 412
+DISPUTE_MS: Final = 60_000  # an example's; a chain that holds value would take a day
 NATIVE_SALT: Final = 0  # of the asset that the chain's own units become
 _TAG: Final = b"agora/tx/1"
 _HEAD: Final = struct.Struct("<B32sQ")
 _ACCOUNT: Final = struct.Struct("<16sQ")
+_SLASH: Final = struct.Struct("<32s32s16sQQBB")
+_RELAY: Final = struct.Struct("<Q32sQ32sQ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +68,19 @@ class Export:
     amount: Amount
 
 
-Action = Transfer | Put | Export
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """Refute a slash that is pending, by what its notice names as the fault: two votes that do not convict.
+
+    `account` and `epoch` name the slash; `fault` is `slashing_proof.fault_bytes`.
+    """
+
+    account: PublicKey
+    epoch: Epoch
+    fault: bytes
+
+
+Action = Transfer | Put | Export | Challenge
 
 
 class Code(IntEnum):
@@ -69,6 +96,10 @@ class Code(IntEnum):
     OVERFLOW = 7
     NO_ENCLAVE = 8
     TOO_MANY = 9
+    FROZEN = 10  # the sender is a validator that was slashed
+    NO_SLASH = 11  # that is pending
+    OTHER_PROOF = 12  # not what the notice names
+    PROOF_HOLDS = 13
 
 
 class ExportState(IntEnum):
@@ -77,6 +108,16 @@ class ExportState(IntEnum):
     PENDING = 0
     DONE = 1
     REFUNDED = 2
+
+
+class SlashState(IntEnum):
+    """Where a slash stands: in its window, freezing its validator's account, refuted by a challenge, lifted
+    by the relay chain (or it took nothing)."""
+
+    PENDING = 0
+    IN_EFFECT = 1
+    REFUTED = 2
+    LIFTED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +135,30 @@ class ExportRecord:
     account: PublicKey
     amount: Amount
     state: ExportState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlashRecord:
+    """What a validator was slashed for in one epoch, as far as the relay chain has told."""
+
+    key: PublicKey  # that it signed with
+    fault: Hash  # names the two votes that convict; zero: it rests on a verdict or a record
+    amount: Amount  # relay units
+    due_ms: Milliseconds  # when it takes effect, if nothing comes between
+    number: int  # of the latest notice of it
+    offence: int  # as the relay chain numbers them
+    state: SlashState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayRecord:
+    """What the relay chain has told of itself."""
+
+    epoch: Epoch  # of the newest set; 0 before the first
+    set_root: Hash
+    next_slash: int  # the number that the next notice has
+    digest: Hash  # of all slashes so far
+    missed: int  # slashes that were told to nobody here: the chain did not consume for too long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +187,18 @@ def domain(name: str) -> bytes:
 
 
 def genesis_pairs(
-    domain: bytes, balances: Mapping[PublicKey, Amount], assets_module: ModuleId | None
+    domain: bytes,
+    balances: Mapping[PublicKey, Amount],
+    assets_module: ModuleId | None,
+    dispute_ms: int = DISPUTE_MS,
 ) -> list[tuple[bytes, bytes]]:
-    """The (raw key, value) pairs of a new chain's tree, sorted by key; without a module no exports."""
+    """The (raw key, value) pairs of a new chain's tree, sorted by key; without a module no exports.
+
+    `dispute_ms` is for how long a slash can be challenged before it takes effect.
+    """
     pairs = {account_key(key): _ACCOUNT.pack(_amount(amount), 0) for key, amount in balances.items()}
     pairs[b"d"] = _exact(domain)
+    pairs[b"w"] = struct.pack("<Q", dispute_ms)
     if assets_module is not None:
         pairs[b"m"] = _exact(assets_module)
     return sorted(pairs.items())
@@ -146,6 +218,10 @@ def sign_transaction(key: SigningKey, domain: bytes, nonce: Nonce, action: Actio
             kind, content = 2, struct.pack("<HH", len(name), len(value)) + name + value
         case Export(holder=holder, amount=amount):
             kind, content = 3, _exact(holder) + _amount(amount)
+        case Challenge(account=account, epoch=epoch, fault=fault):
+            if len(fault) != FAULT_BYTES:
+                raise ValueError(f"a fault of {len(fault)} bytes, not {FAULT_BYTES}")
+            kind, content = 4, _exact(account) + struct.pack("<Q", epoch) + fault
     body = _HEAD.pack(kind, key.public, nonce) + content
     return body + key.sign(_TAG + _exact(domain) + body)
 
@@ -158,7 +234,9 @@ def sender_and_nonce(transaction: bytes) -> tuple[PublicKey, Nonce]:
     return PublicKey(sender), Nonce(nonce)
 
 
-def encode_block(messages: Sequence[tuple[Endpoint, bytes]], transactions: Sequence[bytes]) -> bytes:
+def encode_block(
+    messages: Sequence[tuple[Endpoint | RelayEndpoint, bytes]], transactions: Sequence[bytes]
+) -> bytes:
     """The guest's input for one block, as the node frames it: (source, payload) of each message first."""
     framed = [_encode_source(source) + payload for source, payload in messages]
     return _frame(framed) + _frame(transactions)
@@ -171,7 +249,9 @@ def _frame(items: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _encode_source(source: Endpoint) -> bytes:
+def _encode_source(source: Endpoint | RelayEndpoint) -> bytes:
+    if isinstance(source, RelayEndpoint):
+        return struct.pack("<B32sI", source.WIRE_TAG, bytes(32), RELAY_CHAIN)
     if isinstance(source, ChainEndpoint):
         return struct.pack("<B32sI", source.WIRE_TAG, bytes(32), source.chain)
     return struct.pack("<B32sI", source.WIRE_TAG, source.module, source.chain)
@@ -240,6 +320,47 @@ def decode_export(value: bytes) -> ExportRecord:
         account=PublicKey(value[:32]),
         amount=assets.decode_amount(value[32:48]),
         state=ExportState(value[48]),
+    )
+
+
+def slash_key(account: PublicKey, epoch: Epoch) -> bytes:
+    """Raw state key of what a validator was slashed for in an epoch of the relay chain."""
+    return b"n" + account + struct.pack("<Q", epoch)
+
+
+def decode_slash(value: bytes) -> SlashRecord:
+    """A slash. Raises DecodeError."""
+    if len(value) != _SLASH.size or value[-1] not in set(SlashState):
+        raise DecodeError("not a slash's record")
+    key, fault, amount, due, number, offence, state = _SLASH.unpack(value)
+    return SlashRecord(
+        key=PublicKey(key),
+        fault=Hash(fault),
+        amount=assets.decode_amount(amount),
+        due_ms=Milliseconds(due),
+        number=number,
+        offence=offence,
+        state=SlashState(state),
+    )
+
+
+def frozen_key(account: PublicKey) -> bytes:
+    """Raw state key of how many slashes are in effect against an account: `u32`, absent for none."""
+    return b"v" + account
+
+
+def relay_key() -> bytes:
+    """Raw state key of what the relay chain has told of itself."""
+    return b"r"
+
+
+def decode_relay(value: bytes) -> RelayRecord:
+    """What the relay chain has told of itself. Raises DecodeError."""
+    if len(value) != _RELAY.size:
+        raise DecodeError("not a record of the relay chain")
+    epoch, root, number, digest, missed = _RELAY.unpack(value)
+    return RelayRecord(
+        epoch=Epoch(epoch), set_root=Hash(root), next_slash=number, digest=Hash(digest), missed=missed
     )
 
 

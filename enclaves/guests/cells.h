@@ -5,9 +5,14 @@
 
 #include "phalanx.h"
 
-#define PH_CELLS 16384
 #define PH_CELL_KEY 68
-#define PH_CELL_VALUE 80
+/* A guest that needs more says so before it includes this. */
+#ifndef PH_CELLS
+#define PH_CELLS 16384 /* a power of two, at most 32768 */
+#endif
+#ifndef PH_CELL_VALUE
+#define PH_CELL_VALUE 80 /* at most 255 */
+#endif
 #define PH_WRITE_BUFFER (1 << 20)
 
 struct ph_cell {

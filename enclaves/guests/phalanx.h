@@ -31,7 +31,7 @@ PH_IMPORT("abort") __attribute__((noreturn)) void ph_abort(const void *text, u32
 
 enum { PH_ENCLAVE = 1, PH_CHAIN = 2 };
 enum { PH_FROM_USER = 1, PH_FROM_CHAIN = 2, PH_FROM_INSTANCE = 3, PH_FROM_RELAY = 4 };
-enum { PH_TO_CHAIN = 1, PH_TO_INSTANCE = 2 };
+enum { PH_TO_CHAIN = 1, PH_TO_INSTANCE = 2, PH_AT_RELAY = 3 }; /* the last one is a source only */
 
 struct ph_context {
     u32 abi_version, kind;

@@ -85,6 +85,7 @@ MODULES = (
     "consensus.relay.governance.records",
     "consensus.relay.governance.tally",
     "consensus.relay.governance.transactions",
+    "consensus.relay.notices.records",
     "consensus.relay.offences.meter",
     "consensus.relay.offences.records",
     "consensus.relay.offences.transactions",

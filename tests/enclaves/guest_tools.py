@@ -1,7 +1,7 @@
 """Small guests in WAT and calls into them, shared by the tests of this room."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import wasmtime
 
@@ -16,6 +16,7 @@ from consensus.primitives.guest import (
     Origin,
     Outgoing,
     Policy,
+    RelayEndpoint,
     RelayOrigin,
     Status,
     UserOrigin,
@@ -149,7 +150,10 @@ class Agora:
     state: dict[bytes, bytes]
 
     def block(
-        self, messages: list[tuple[Endpoint, bytes]], transactions: list[bytes]
+        self,
+        messages: list[tuple[Endpoint | RelayEndpoint, bytes]],
+        transactions: list[bytes],
+        time_ms: int = 1_700_000_000_000,
     ) -> tuple[agora.BlockResult, tuple[Outgoing, ...]]:
         call = call_of(
             agora.wasm(),
@@ -158,7 +162,7 @@ class Agora:
             kind=GuestKind.CHAIN,
             chain=self.chain,
         )
-        outcome = run(call, self.state)
+        outcome = run(replace(call, time_ms=Milliseconds(time_ms)), self.state)
         assert outcome.status is Status.OK, outcome.reason
         apply(self.state, outcome)
         return agora.decode_output(outcome.output), outcome.outgoing
