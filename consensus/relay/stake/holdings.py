@@ -185,10 +185,10 @@ class Holdings:
             self._store(target.pool, main, holder, grown)
             main = self.ledger.existing(PoolRecord, target.pool)
             self._store(target.pool, main, pool, replace(whole, shares=whole.shares - part))
-            if part:
-                self._list(target, holder)
         left = replace(record, shares=record.shares - position.shares)
         self._store(pool, left, holder, replace(position, shares=0))
+        if self.position(target.pool, holder) is not None:  # last: an account may hold MAX_HOLDINGS pools
+            self._list(target, holder)
 
     def cut(self, pool: Hash, amount: int) -> Cut:
         """Take units out of a pool, of all its holders alike; the caller places them."""
