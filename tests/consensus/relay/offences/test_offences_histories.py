@@ -1,5 +1,6 @@
 """Whatever is convicted, vetoed, lapses and is burnt, in whatever order: to the unit, and once."""
 
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
@@ -11,8 +12,9 @@ from relay_fakes import ALL_ACCOUNTS, USERS
 
 from consensus.primitives.ids import ChainId, Epoch
 from consensus.relay.ledger import Pot
+from consensus.relay.offences import veto as veto_module
 from consensus.relay.offences.convicting import convict, convict_allocation, stands_against
-from consensus.relay.offences.records import OffenceRecord, offence_key
+from consensus.relay.offences.records import CaseState, OffenceRecord, offence_key
 from consensus.relay.offences.table import TABLE, Grounds, OffenceKind
 from consensus.relay.offences.veto import find_case, open_cases, record_of, veto
 from consensus.relay.parameters import BILLION
@@ -304,3 +306,29 @@ def test_within_any_hour_no_more_is_burnt_than_the_meter_says(name, offences, pa
         gone.append((court.now_ms, before - court.waiting() - court.contested()))
     for place, (since, _) in enumerate(gone):
         assert sum(units for at, units in gone[place:] if at <= since + HOUR_MS) <= most
+
+
+def test_no_veto_comes_after_its_window_though_the_case_be_there_still(monkeypatch) -> None:
+    """Neither when many windows end at once, nor while a closed case is being swept, a few edges a block."""
+    monkeypatch.setattr(veto_module, "MAX_SWEPT", 1)
+    court = Court(NETWORKS["free"])
+    for index in (0, 1):
+        convict(court.run, ACCOUNTS[index], Epoch(2), OffenceKind.ATTESTED_INVALID)
+    one, two = open_cases(court.ledger, 9)
+    context = court.run.context
+    court.run.context = replace(context, time_ms=one.until_ms)
+    assert veto(court.run, one.number) == Code.NO_SUCH_CASE
+    court.run.context = replace(context, time_ms=one.until_ms - 1)
+    assert veto(court.run, two.number) == Code.OK
+    for number, state in ((one.number, CaseState.LAPSED), (two.number, CaseState.VETOED)):
+        if state is CaseState.LAPSED:
+            court.wait(1)
+        found = find_case(court.ledger, number)
+        assert found is not None
+        assert found.state == state
+        court.run.context = replace(court.run.context, time_ms=context.time_ms)
+        assert veto(court.run, number) == Code.NO_SUCH_CASE
+        court.run.context = replace(court.run.context, time_ms=one.until_ms)
+        court.check()
+    court.drain()
+    court.check()
