@@ -155,6 +155,28 @@ def test_a_silent_leader_delays_votes_and_loses_their_reward_to_the_next() -> No
     assert seen(network) == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("silent", [(0,), (1, 2)])
+def test_leaders_that_withhold_votes_take_nothing_from_anybody_but_themselves(
+    silent: tuple[int, ...],
+) -> None:
+    """Or that include their own alone, where others' would do: all are counted in the end, by the others."""
+    network = world(epoch_blocks=200)
+    while network.epoch == 1:
+        sample, leader = asked(network), network.context().proposer
+        if sample is None or (leader in silent and not sample.view):
+            network.block()
+            continue
+        counted = int.from_bytes(sample.seen, "little")
+        left = [index for index in range(4) if not counted >> index & 1]
+        mine = [index for index in left if index in silent] if leader in silent else left
+        network.block(votes=votes_of(network, mine, sample) if mine else None)
+    found = participation(network.view, Epoch(1))
+    assert found is not None
+    assert found[0].expected == 200 // INTERVAL - 1
+    assert all(each.seen == each.expected for each in found)
+    assert all((each.included == 0) == (index in silent) for index, each in enumerate(found))
+
+
 def test_proposals_and_the_views_between_are_counted() -> None:
     network = world()
     for _ in range(8):
