@@ -20,6 +20,7 @@ MIN_EXIT_CAP_PPB: Final = 1_000_000  # all stake can leave within a thousand epo
 MAX_DOWNTIME_EPOCHS: Final = 7  # fewer than `rewards.records.KEPT_EPOCHS`
 DAY_MS: Final = 24 * 60 * 60 * 1_000
 MAX_BREAKER_MS: Final = 14 * DAY_MS
+MAX_SPAN_MS: Final = 3_650 * DAY_MS  # any span after any time of a block is a time that 64 bits can write
 _POSITIVE: Final = (
     "window",
     "max_block_bytes",
@@ -36,6 +37,15 @@ _POSITIVE: Final = (
     "opt_in_epochs",
     "opt_out_epochs",
     "breaker_ms",
+)
+_SPANS: Final = (
+    "unbonding_ms",
+    "veto_ms",
+    "gov_vote_ms",
+    "gov_timelock_ms",
+    "gov_security_timelock_ms",
+    "council_pause_ms",
+    "council_window_ms",
 )
 
 
@@ -185,6 +195,9 @@ class Parameters:
             raise ValueError(f"breaker_ms is at most {MAX_BREAKER_MS}: a breaker is no way to stop a chain")
         self._check_offences()
         self._check_governance()
+        for name in _SPANS:
+            if getattr(self, name) > MAX_SPAN_MS:
+                raise ValueError(f"{name} is at most {MAX_SPAN_MS} ms, ten years")
 
     def _check_governance(self) -> None:
         if not 0 < self.gov_vote_ms < self.unbonding_ms:

@@ -83,6 +83,9 @@ def test_a_change_is_refused_or_makes_parameters_that_could_be_a_genesis(data: s
         return  # which names what is wrong: the examples below
     assert len(set(names)) == len(names)
     assert not set(names) & set(FIXED)
+    ends_ms = {name: 2**63 + getattr(after, name) for name in NAMED if name.endswith("_ms")}
+    del ends_ms["issuance_max_ms"]  # which nothing adds to a time
+    assert max(ends_ms.values()) < 2**64, "a block that enters such a time can not be executed"
     assert replace(before, **{each.name: each.value for each in changes}) == after
 
 
@@ -108,8 +111,12 @@ def test_what_belongs_to_the_genesis_is_not_governed(name: str) -> None:
         ({"max_validators": 201}, "max_validators is at most 200"),
         ({"gov_quorum_ppb": 0}, "gov_quorum_ppb is a fraction"),
         ({"base_fee": 1, "nothing": 1}, "there is no parameter 'nothing'"),
-        ({"veto_ms": 2**64}, "veto_ms must be below unbonding_ms"),
+        ({"unbonding_ms": 2**63}, "unbonding_ms is at most 3153600000000, a hundred years"),
+        ({"veto_ms": 400, "gov_vote_ms": 500, "unbonding_ms": 450}, "gov_vote_ms is above 0 and below"),
         ({"jail_epochs": 2**32}, "32-bit"),
+        ({"unbonding_ms": 2**64 - 1, "veto_ms": 2**64 - 2}, "unbonding_ms is at most"),
+        ({"gov_security_timelock_ms": 2**64 - 1}, "gov_security_timelock_ms is at most"),
+        ({"council_window_ms": 2**64 - 1}, "council_window_ms is at most"),
     ],
 )
 def test_windows_that_contradict_each_other_are_refused_when_proposed(
