@@ -110,4 +110,7 @@ def _kept(record: AllocationsRecord, newest: int) -> tuple[Allocation, ...]:
 def _put(ledger: Ledger, account: PublicKey, entry: Allocation, newest: int) -> None:
     others = (each for each in _kept(allocations(ledger, account), newest) if each.chain != entry.chain)
     entries = sorted((*others, entry), key=lambda each: each.chain)
+    if len(entries) > MAX_ALLOCATIONS:  # the entry only bars, or it would have been refused: one bar goes
+        idle = (each for each in entries if not (each.at(newest) or each.coming))
+        entries.remove(min(idle, key=lambda each: (each.barred_until, each.chain)))
     ledger.put(allocations_key(account), AllocationsRecord(entries=tuple(entries)))
