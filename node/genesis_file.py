@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from consensus.primitives.codec import encode
@@ -164,6 +165,10 @@ class _Reader:
         if (owner, name) == (Genesis, "enclaves"):
             return self._items(where, raw, self._code)
         if get_origin(hint) is Annotated:
+            hint = get_args(hint)[0]
+        if isinstance(hint, UnionType):  # a record, or nothing
+            if raw is None:
+                return None
             hint = get_args(hint)[0]
         if get_origin(hint) is tuple:
             item = get_args(hint)[0]
