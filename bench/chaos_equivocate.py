@@ -3,7 +3,7 @@
 One node is stopped, its whole directory is copied, and both copies are started: the mistake of an operator
 who fails over to a spare machine while the first is still there. Each copy keeps its own journal, so each is
 honest by itself; together they sign twice. What follows is nobody's doing but the network's: two signatures
-meet, evidence enters a block, stake is slashed, the validator loses its seat.
+meet, evidence enters a block, stake is slashed, the validator loses its seat, and the consumer chain is told.
 """
 
 import json
@@ -22,7 +22,7 @@ from bench.audit import audit
 from bench.cluster import STOP_TIMEOUT_S, Cluster, NodeProcess, start_cluster
 from bench.directory import NodeHome, lay_out, new_plan_name
 from bench.operators import Sender
-from bench.plan import STAKE, Plan
+from bench.plan import AGORA_CHAIN, STAKE, Plan
 from bench.ports import free_ports
 from consensus.primitives.codec import decode
 from consensus.primitives.ids import Amount, Epoch, Hash, PublicKey
@@ -38,6 +38,7 @@ from consensus.relay.stake.records import (
     validator_key,
 )
 from consensus.relay.stake.transactions import Delegate
+from enclaves.guests import agora
 from node.api import EvidenceReport
 from node.client import RpcClient
 from node.config import CONFIG_FILE
@@ -49,6 +50,7 @@ EPOCH_BLOCKS: Final = 40
 IDLE_INTERVAL_MS: Final = 30
 POLL_S: Final = 0.05
 TIMEOUT_S: Final = 120.0
+NOTICE_TIMEOUT_S: Final = 60.0
 RECORD_LIMIT: Final = 64 * 1024
 STARTED: Final = "node.started"  # as nodes log it
 FOUND: Final = "evidence.found"
@@ -101,6 +103,17 @@ class _Case:
                         return each
                 await trio.sleep(POLL_S)
 
+    async def told(self, epoch: Epoch) -> agora.SlashRecord | None:
+        """The slash for an epoch, as the consumer chain's own state has it; None if it does not in time."""
+        key = agora.slash_key(self.account, epoch)
+        with trio.move_on_after(NOTICE_TIMEOUT_S):
+            while True:
+                raw = (await self.witness.chain_state(AGORA_CHAIN, key)).value
+                if raw is not None:
+                    return agora.decode_slash(raw)
+                await trio.sleep(POLL_S)
+        return None
+
     async def removed(self, first: Epoch) -> Epoch:
         """The first epoch, from `first` on, that the culprit has no seat in."""
         epoch = first
@@ -136,6 +149,7 @@ async def run(validators: int) -> dict[str, Any]:
 
 async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dict[str, Any]:
     evidence = await case.convicted()
+    told = await case.told(evidence.epoch)
     removed = await case.removed(Epoch(evidence.epoch + 1))
     offence = await case.record(OffenceRecord, offence_key(case.account, evidence.epoch))
     standing = Standing((await case.record(ValidatorRecord, validator_key(case.account))).standing)
@@ -157,6 +171,8 @@ async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dic
         "jailed": standing is not Standing.ACTIVE,
         "standing": standing.name.lower(),
         "removed_at_epoch": removed,
+        "consumer_notified": told is not None and told.amount > 0,
+        "consumer_slash": None if told is None else {"amount": told.amount, "state": told.state.name.lower()},
         "forks": found.forks,
         "heights_compared": found.heights,
     }
@@ -171,6 +187,8 @@ def broken_promises(report: dict[str, Any]) -> list[str]:
         broken.append("nothing was slashed")
     if report["delegators_slashed"] != report["delegators"]:
         broken.append(f"{report['delegators_slashed']} of {report['delegators']} delegators were slashed")
+    if not report["consumer_notified"]:
+        broken.append("the consumer chain's state shows no slash")
     if not report["jailed"]:
         broken.append("the validator was not jailed")
     return broken
