@@ -20,13 +20,13 @@ from consensus.agreement.validators import ValidatorSet
 from consensus.primitives.ids import Epoch, Hash, PublicKey, ValidatorIndex
 from consensus.relay.elections.records import latest_election
 from consensus.relay.epochs import EpochSetRecord, current_set, epoch_members, find_epoch_members
-from consensus.relay.governance.versions import version_of
+from consensus.relay.governance.versions import protocol, version_of
 from consensus.relay.stake.records import Standing, identity_key_key
 from consensus.relay.views import StateView
 from net.identity import PeerId
 from node.config import Address, NetworkConfig, parse_address
 from node.keys import NodeKeys, StoredKey
-from node.version import check_protocol
+from node.version import PROTOCOL_VERSIONS, check_protocol
 
 WAITING: Final = 64  # without a seat, in order of stake, who may follow all the same
 EVERYWHERE: Final = ("0.0.0.0", "::")  # where one listens, and nobody can dial
@@ -184,7 +184,7 @@ class Epochs:
         )
 
     def _term(self, epoch: Epoch, state: StateView) -> Term:
-        check_protocol(version_of(state, epoch), epoch)
+        self._check_versions(state, epoch)
         members = epoch_members(state, epoch)
         own, key = self._place(members)
         return Term(
@@ -195,6 +195,13 @@ class Epochs:
             own=own,
             key=key,
         )
+
+    def _check_versions(self, state: StateView, epoch: Epoch) -> None:
+        """Whether this program can be in an epoch; the operator hears early of one that it can not be in."""
+        check_protocol(version_of(state, epoch), epoch)
+        coming = protocol(state)
+        if coming.next_epoch > epoch and coming.next_version not in PROTOCOL_VERSIONS:
+            self._log.error("protocol.unknown", version=coming.next_version, from_epoch=coming.next_epoch)
 
     def _place(self, record: EpochSetRecord) -> tuple[ValidatorIndex | None, StoredKey | None]:
         """This node's index, and the key among its own that the set names for it."""

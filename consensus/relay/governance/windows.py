@@ -18,8 +18,9 @@ from typing import Final
 from consensus.primitives.codec import encode
 from consensus.relay.governance.records import Pace
 from consensus.relay.governance.transactions import Change
-from consensus.relay.parameters import Parameters
+from consensus.relay.parameters import DAY_MS, Parameters
 
+MAX_SPAN_MS: Final = 100 * 365 * DAY_MS  # so that no time to come is beyond 64 bits
 _NODES: Final = "nodes judge blocks by it before they have executed what came before"
 FIXED: Final = {
     "epoch_blocks": "the number of an epoch is a height divided by it, for old ones and light clients too",
@@ -85,6 +86,9 @@ def changed(parameters: Parameters, changes: Sequence[Change]) -> Parameters:
             raise ValueError(f"there is no parameter {name!r}")
         if name in FIXED:
             raise ValueError(f"{name} is not governed: {FIXED[name]}")
+    for each in changes:
+        if each.name.endswith("_ms") and each.value > MAX_SPAN_MS:
+            raise ValueError(f"{each.name} is at most {MAX_SPAN_MS}, a hundred years")
     whole = replace(parameters, **{each.name: each.value for each in changes})  # type: ignore[arg-type]
     encode(whole)  # each fits its width
     return whole
