@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from bench.economics.world import Holder, Seat, World
 from consensus.agreement.statements import Verdict
 from consensus.primitives.ids import Amount, PublicKey, ValidatorIndex
+from consensus.relay.parameters import BILLION
 from consensus.relay.rewards.transactions import ClaimCommission
 from consensus.relay.stake.records import Standing, ValidatorRecord, possession_bytes
 from consensus.relay.stake.transactions import (
@@ -36,6 +37,8 @@ class Agent:
     moving: ClassVar[bool] = False  # whether delegators, everybody's, move
     watchful: ClassVar[bool] = True  # whether they go by yields rather than by what is shown
     stray_ppb: ClassVar[int] = 0  # of its capital, delegated to its seats by its purse
+    beside: ClassVar[str] = "honest"  # the agent that it is compared with
+    attacks: ClassVar[bool] = False  # whether it does what the rules are to make unprofitable
     invalid: ClassVar[tuple[int, ...]] = ()  # epochs in which a candidate is not valid
 
     def __init__(self, seats: Sequence[Seat], purse: Holder) -> None:
@@ -119,3 +122,14 @@ class Collector(Agent):
         if play.world.place == 2:
             for each in self.seats:
                 play.world.submit(each.operator, ClaimCommission())
+
+
+class Cheap(Agent):
+    """An honest operator that takes a commission of 1 %, for all to see."""
+
+    name = "cheap"
+    about = "takes 1 % instead of 5 %"
+    commission_ppb = 10_000_000
+    borrowed_ppb = BILLION // 2
+    moving = True
+    watchful = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.economics import conduct, offending
-from bench.economics.agents import START, Agent, Collector
+from bench.economics.agents import START, Agent, Cheap, Collector
 from bench.economics.stage import Party, stage
 from consensus.relay.parameters import BILLION, Parameters
 from consensus.relay.receipts import Code
@@ -22,6 +22,7 @@ AGENTS: Final[dict[str, type[Agent]]] = {
     for each in (
         Agent,
         Collector,
+        Cheap,
         conduct.Lazy,
         conduct.Idle,
         conduct.Copying,
@@ -60,8 +61,8 @@ class Case:
 
     @property
     def honest(self) -> "Case":
-        """The same for an honest agent."""
-        return replace(self, agent=Agent.name)
+        """The same for the honest agent that it is compared with."""
+        return replace(self, agent=AGENTS[self.agent].beside)
 
     @property
     def parameters(self) -> Parameters:

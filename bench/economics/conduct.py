@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bench.economics.agents import START, Agent, step_of
+from bench.economics.agents import START, Agent, Cheap, step_of
 from bench.economics.world import EPOCH_BLOCKS, Seat, World
 from consensus.agreement.statements import Verdict
 from consensus.primitives.ids import Amount, ValidatorIndex
@@ -23,6 +23,7 @@ class Lazy(Agent):
     """Votes for three samples of five: just enough not to be jailed."""
 
     name = "lazy"
+    attacks = True
     about = "votes 3 times of 5, attests nothing"
     of_five = 3
 
@@ -50,6 +51,7 @@ class Copying(Agent):
     """
 
     name = "copying"
+    attacks = True
     about = "signs the verdict that others reached, executes nothing"
 
 
@@ -57,8 +59,9 @@ class Blind(Agent):
     """Signs "valid" of everything without executing or waiting, and meets one invalid candidate."""
 
     name = "blind"
+    attacks = True
     about = "signs 'valid' of everything unseen; one invalid candidate comes by"
-    invalid = (START + 2,)
+    invalid = (START + 3,)
 
     def verdict(self, play: Play, truth: Verdict) -> Verdict | None:
         """Whatever it is."""
@@ -69,6 +72,7 @@ class Withholding(Agent):
     """As a leader, includes its own votes and of others' no more than the first inclusion needs."""
 
     name = "withholding"
+    attacks = True
     about = "as leader leaves out others' votes, as many as the rules let it"
 
     def chosen(self, play: Play, offered: list[ValidatorIndex], *, first: bool) -> list[ValidatorIndex]:
@@ -91,6 +95,7 @@ class Stuffing(Agent):
     """As a leader, fills its blocks with transfers to itself, to be paid the proposer's part of the fees."""
 
     name = "fee stuffing"
+    attacks = True
     about = f"as leader adds {STUFFED} transfers of its own to each of its blocks"
 
     def act(self, play: Play) -> None:
@@ -106,6 +111,7 @@ class Greedy(Agent):
     """Raises its commission towards 100 % as fast as its terms and the network allow, for all to see."""
 
     name = "greedy"
+    attacks = True
     about = "raises its commission to 100 % as fast as the rules allow; delegators leave"
     commission_step_ppb = BILLION
     borrowed_ppb = BILLION // 2
@@ -124,12 +130,14 @@ class Switching(Agent):
     """
 
     name = "commission switch"
+    attacks = True
     about = "shows 0 %, takes the most it may in the block that pays, and goes back in the next"
     commission_ppb = 0
     commission_step_ppb = BILLION
     borrowed_ppb = BILLION // 2
     moving = True
     watchful = False
+    beside = Cheap.name
 
     def act(self, play: Play) -> None:
         """Up in the last block of an epoch, down in the first of the next: one change each epoch."""

@@ -16,17 +16,17 @@ from consensus.primitives.ids import Amount, Epoch, PublicKey
 from consensus.relay.epochs import find_epoch_members
 from consensus.relay.parameters import BILLION
 from consensus.relay.rewards.participation import participation
-from consensus.relay.stake.records import Standing, main_pool
+from consensus.relay.stake.records import MAX_MOVES, Standing, main_pool
 from consensus.relay.stake.stakes import Stakes
-from consensus.relay.stake.transactions import Delegate, Redelegate
+from consensus.relay.stake.transactions import Delegate, Redelegate, Withdraw
 
 if TYPE_CHECKING:
     from bench.economics.play import Play
 
 PACE: Final = 0.25  # of what is behind a validator, the part that may move in one epoch
 PATIENCE: Final = 1.02  # how much more another has to yield
+_BUSY: Final = MAX_MOVES // 2  # moves that a validator has coming: others of the same epoch come on top
 _MIDDLE: Final = EPOCH_BLOCKS // 2
-_MOVES: Final = 14  # epochs in which a crowd moves: a nomination lists no more moves than some
 
 
 class Yields:
@@ -66,7 +66,6 @@ class Crowd(Agent):
         units: int,
         yields: Yields,
         *,
-        number: int,
         watchful: bool,
         moves: bool,
     ) -> None:
@@ -74,9 +73,8 @@ class Crowd(Agent):
         self.home: Final = home
         self.units: Final = units
         self._yields = yields
-        self._number = number
         self._watchful = watchful
-        self._left = _MOVES if moves else 0
+        self._moves = moves
 
     def delegate(self, world: World) -> None:
         """Come to their validator."""
@@ -88,28 +86,38 @@ class Crowd(Agent):
         world = play.world
         if world.place == 1:
             self._yields.observe(world)
-        if world.place != _MIDDLE or world.epoch < START or not self._left:
+        if world.place != _MIDDLE or world.epoch < START or not self._moves:
             return
-        seen = self._yields.last
-        if not self._watchful:
-            seen = {each: shown(world, each) for each in seen}
+        now = {each: shown(world, each) for each in self._yields.last}
+        seen = self._yields.last if self._watchful else now
         active = {
-            each: value
-            for each, value in seen.items()
-            if world.stakes.existing(each).standing == Standing.ACTIVE
+            each: seen[each] for each in seen if world.stakes.existing(each).standing == Standing.ACTIVE
         }
-        best = max(active.values(), default=0.0)
-        if best > seen.get(self.home.account, 0.0) * PATIENCE:
-            choice = sorted(each for each, value in active.items() if value * PATIENCE >= best)
-            self._move(world, choice[self._number % len(choice)])
+        held = {each.pool for each in world.stakes.held_by(self.purse.account)}
+        for here in sorted(seen):
+            if main_pool(Stakes.own(here)) in held:
+                self._move(world, here, self._better(world, active, active.get(here, 0.0) * PATIENCE))
+        if any(each.last_epoch for each in world.stakes.held_by(self.purse.account)):
+            world.submit(self.purse, Withdraw())  # what moved long enough ago may move again
 
-    def _move(self, world: World, to: PublicKey) -> None:
-        own = Stakes.own(self.home.account)
+    @staticmethod
+    def _better(world: World, active: Mapping[PublicKey, float], least: float) -> PublicKey | None:
+        """The best that takes anybody in: a nomination lists no more than MAX_MOVES moves into it."""
+        found = [each for each, value in active.items() if value > least and _moves_into(world, each) < _BUSY]
+        return min(found, key=lambda each: (-active[each], _moves_into(world, each), each), default=None)
+
+    def _move(self, world: World, here: PublicKey, to: PublicKey | None) -> None:
+        own = Stakes.own(here)
         units = int(world.stakes.value(main_pool(own), self.purse.account) * PACE)
-        if units >= world.parameters.min_nomination and to != self.home.account:
-            self._left -= 1
+        if to is not None and units >= world.parameters.min_nomination:
             action = Redelegate(nomination=own, validators=(to,), amount=Amount(units))
             world.submit(self.purse, action)
+
+
+def _moves_into(world: World, account: PublicKey) -> int:
+    name = Stakes.own(account)
+    record = world.stakes.nominated.live(name, now=world.epoch, now_ms=world.now_ms)
+    return 0 if record is None else len(record.incoming)
 
 
 def shown(world: World, account: PublicKey) -> float:

@@ -33,6 +33,7 @@ class Doubling(Agent):
     """All its validators sign for two blocks of one view; honest leaders have the proof an epoch later."""
 
     name = "double signing"
+    attacks = True
     about = "all its validators vote twice in one view; proved an epoch later"
     reports = False
 
@@ -122,6 +123,7 @@ class LastMoment(Agent):
     last day on which evidence does; asks for its stake every day."""
 
     name = "offend in the last epoch"
+    attacks = True
     about = "unbonds, votes twice in its last epoch; proved on the last day that evidence counts"
     reports = False
 
@@ -148,6 +150,7 @@ class Spamming(Agent):
     """Submits four invented proofs against honest validators in every epoch."""
 
     name = "evidence spam"
+    attacks = True
     about = "submits four invented proofs against others in every epoch"
 
     def act(self, play: Play) -> None:
@@ -165,6 +168,7 @@ class Accusing(Agent):
     """Signs "invalid" of a valid candidate, once."""
 
     name = "false accusation"
+    attacks = True
     about = "signs 'invalid' of one valid candidate"
 
     def verdict(self, play: Play, truth: Verdict) -> Verdict | None:
@@ -176,6 +180,7 @@ class Stalling(Agent):
     """Signs nothing about any candidate, so that none is decided if it has the stake for that."""
 
     name = "stalling a chain"
+    attacks = True
     about = "attests no candidate at all; votes as an honest one"
 
     def verdict(self, play: Play, truth: Verdict) -> Verdict | None:

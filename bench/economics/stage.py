@@ -89,7 +89,6 @@ def stage(
             holder(f"crowd-{number}"),
             units,
             yields,
-            number=number,
             watchful=watchful,
             moves=moving,
         )
