@@ -50,7 +50,7 @@ from consensus.relay.ledger import (
 from consensus.relay.parameters import BILLION, MAX_CODE_BYTES, MAX_SET, ChainTerms, Entry, Parameters
 from consensus.relay.registry import MAX_OPT_INS, Registry
 from consensus.relay.security.attesters import freeze
-from consensus.relay.stake.records import Standing, ValidatorRecord
+from consensus.relay.stake.records import MAX_STAKE, Standing, ValidatorRecord
 from consensus.relay.stake.stakes import Stakes
 from consensus.relay.stake.transactions import DEFAULT_COMMISSION_STEP_PPB
 
@@ -152,6 +152,8 @@ def check_genesis(genesis: Genesis) -> None:
             f"genesis: {len(genesis.validators)} validators, but max_validators is"
             f" {genesis.parameters.max_validators}"
         )
+    if sum(each.stake for each in genesis.validators) > MAX_STAKE:
+        raise UserError("genesis: stakes add up to 2^64 or more; give all validators less, in proportion")
     _refuse_repeats("validator name", (each.name for each in genesis.validators))
     _refuse_repeats("validator account", (each.account.hex() for each in genesis.validators))
     _refuse_repeats("consensus key", (each.consensus_key.hex() for each in genesis.validators))

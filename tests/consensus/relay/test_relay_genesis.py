@@ -59,6 +59,7 @@ VALIDATOR = GENESIS.validators[0]
         (replace(GENESIS, validators=(replace(VALIDATOR, consensus_key=bytes(32)),)), "Ed25519"),
         (replace(GENESIS, accounts=(*GENESIS.accounts, GENESIS.accounts[0])), "appears twice"),
         (replace(GENESIS, accounts=(GenesisAccount(key=bytes(32), balance=1 << 127),)), "2\\^127"),
+        (make_genesis(stake=1 << 62), "2\\^64"),
         (replace(GENESIS, enclaves=GENESIS.enclaves * 2), "appears twice"),
         (with_chain(code=b""), "no validation code"),
         (with_chain(opt_in=(bytes(32),)), "does not deploy"),
