@@ -66,6 +66,8 @@ def vote_stake(run: Run, sender: PublicKey, action: VoteStake) -> tuple[Code, by
     nomination, amount = nomination_in(pool, record.epoch), run.stakes.value(action.pool, sender)
     if nomination is None or position.since > record.epoch or not amount:
         return Code.NO_VOTE, b""
+    if not _may_count(run, nomination, record.epoch):
+        return Code.NO_VOTE, b""
     cast = OwnVote(proposal=record.number, choice=action.choice, amount=amount)
     before = _replace_vote(run.ledger, action.pool, sender, cast)
     _add_up(run.ledger, record, nomination, before, cast)
@@ -81,6 +83,15 @@ def nomination_in(pool: PoolRecord, epoch: Epoch) -> Hash | None:
             return pool.nomination if epoch <= pool.epoch else None
         case PoolKind.MOVING:
             return pool.nomination if epoch <= pool.epoch else pool.to
+
+
+def _may_count(run: Run, nomination: Hash, epoch: Epoch) -> bool:
+    """Whether stake behind a nomination can be of weight in an epoch. A validator's own is behind nobody but
+    itself; there is no limit to how many bond, and the block that counts reads a leaf for each nomination."""
+    named, members = run.stakes.nomination(nomination), find_epoch_members(run.ledger, epoch)
+    if named is None or members is None:
+        return False
+    return bool(named.number) or any(each.account == named.validators[0] for each in members.members)
 
 
 def _open_proposal(run: Run, number: int) -> ProposalRecord | None:

@@ -7,7 +7,7 @@ from governing_world import PROPOSER, governed, ledger_of, proposal, propose, su
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay_fakes import OPERATORS, USERS, Network
-from staking_world import CONTRADICTION, DOUBLE, code, do, evidence, to_epoch
+from staking_world import CONTRADICTION, DOUBLE, accounts, bond, code, do, evidence, to_epoch
 
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.ids import Amount, Epoch, Hash
@@ -112,6 +112,17 @@ def test_what_moved_before_the_epoch_votes_where_it_stands_now() -> None:
     ledger = ledger_of(network)
     assert ledger.existing(OwnVotesRecord, own_votes_key(number, to)).no == 400
     assert ledger.read(own_votes_key(number, own)) is None
+
+
+def test_what_stands_behind_nobody_in_the_set_is_not_counted_nor_kept() -> None:
+    """Else whoever bonds many small validators makes the block that counts read a leaf for each of them."""
+    network = governed(gov_vote_ms=200, max_validators=4)
+    assert code(network, USERS[1], bond(network, USERS[1], "small", amount=10)) == Code.OK
+    to_epoch(network, 3)
+    assert USERS[1].public not in accounts(network)
+    number = propose(network, ASK)
+    assert cast(network, USERS[1], number, behind(USERS[1].public)) == (Code.NO_VOTE, 0)
+    assert proposal(network, number).voters == 0
 
 
 def test_who_is_nobody_has_no_vote_and_nothing_changes() -> None:
