@@ -6,6 +6,7 @@ Everything here reads, in the node's loop (`light_hops` and `dossier` also in th
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from consensus.agreement.blame import encode_dossier
@@ -15,7 +16,17 @@ from consensus.agreement.messages import block_hash as name_of
 from consensus.light.proofs import TreeKey
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import Amount, Epoch, Hash, Height, Nonce, PublicKey, ValidatorIndex, View
+from consensus.primitives.ids import (
+    Amount,
+    ChainId,
+    Epoch,
+    Hash,
+    Height,
+    Nonce,
+    PublicKey,
+    ValidatorIndex,
+    View,
+)
 from consensus.primitives.tree import get
 from consensus.relay.blocks import Payload
 from consensus.relay.elections.concentration import Concentration
@@ -31,11 +42,13 @@ from consensus.relay.governance.report import (
 )
 from consensus.relay.offences.report import OffencesReport, offences_report
 from consensus.relay.rewards.economy import Economy
+from consensus.relay.security.exposure import ExposureReport
 from consensus.relay.transactions import transaction_hash
 from net.transport import Transport
 from node.answers_guests import GuestAnswers
 from node.answers_transactions import TransactionAnswers
 from node.api import (
+    MAX_CHAINS_REPORTED,
     AccountReport,
     BlockReport,
     EvidenceReport,
@@ -238,6 +251,19 @@ class Answers(TransactionAnswers, GuestAnswers, FinalityFeed):
         """How voting power is spread in an epoch; in this one if none is said."""
         asked, _ = self._set_of(epoch)
         return concentration_of(self._chain.view, asked)
+
+    def exposure(self, chain: ChainId | None = None) -> ExposureReport:
+        """What is at risk in this epoch; of one chain, or of the first MAX_CHAINS_REPORTED."""
+        view = self._chain.view
+        if chain is None:
+            chains = list(islice(view.chains(), MAX_CHAINS_REPORTED))
+        else:
+            record = view.chain_record(chain)
+            if record is None:
+                raise UserError(f"there is no chain {chain}: see `phalanx chain list`")
+            chains = [record]
+        asked, _ = self._set_of(None)
+        return view.exposure_report(asked, chains)
 
     def economy(self) -> Economy:
         """The economy in the newest final state."""

@@ -34,8 +34,10 @@ from consensus.relay.elections.concentration import Concentration
 from consensus.relay.governance.report import GovernanceReport, ProposalReport
 from consensus.relay.offences.report import OffencesReport
 from consensus.relay.rewards.economy import Economy
+from consensus.relay.security.exposure import ExposureReport
 
 NO_AMOUNT: Final = Amount(0)
+MAX_CHAINS_REPORTED: Final = 100
 NO_FUEL: Final = Fuel(0)
 
 
@@ -329,6 +331,11 @@ class NodeApi(Protocol):
 
     def concentration(self, epoch: Epoch | None = None) -> Concentration:
         """How voting power is spread in an epoch, by default this one. Raises UserError if not known."""
+        ...
+
+    def exposure(self, chain: ChainId | None = None) -> ExposureReport:
+        """What validators have at risk in this epoch, and how secure one chain is, or each of the first
+        MAX_CHAINS_REPORTED. Raises UserError if there is no such chain."""
         ...
 
     def economy(self) -> Economy:

@@ -27,6 +27,7 @@ from consensus.relay.elections.concentration import Concentration
 from consensus.relay.governance.report import GovernanceReport, ProposalReport
 from consensus.relay.offences.report import OffencesReport
 from consensus.relay.rewards.economy import Economy
+from consensus.relay.security.exposure import ExposureReport
 from node.api import (
     AccountReport,
     BlockReport,
@@ -233,6 +234,10 @@ class RpcClient:
     async def concentration(self, epoch: int | None = None) -> Concentration:
         """How voting power is spread in an epoch; by default the present one."""
         return await self._ask(Concentration, "concentration", epoch=epoch)
+
+    async def exposure(self, chain: int | None = None) -> ExposureReport:
+        """What is at risk, by validator and chain, and what it would cost to corrupt a chain."""
+        return await self._ask(ExposureReport, "exposure", chain=chain)
 
     async def economy(self) -> Economy:
         """What is issued, staked and waiting, and what came of the latest epochs."""

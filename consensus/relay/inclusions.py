@@ -105,13 +105,13 @@ def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Has
 def _note_attesters(run: Run, inclusion: CandidateInclusion, paid: int) -> None:
     """Who attests the chain was asked to; where all validators decided, whoever signed did as well."""
     signers = [index for index, _ in inclusion.signed()]
-    counting = _counting(run, inclusion)
+    validators = run.context.validators
     record = run.registry.existing_chain(inclusion.header.chain)
-    asked = attesters(run.ledger, record, run.context.epoch, run.context.validators)
-    if counting is None:
-        raise AssertionError("an inclusion took effect that nobody decided")
+    asked = attesters(run.ledger, record, run.context.epoch, validators)
     members = () if asked is None else asked.members
-    note_attestations(run, inclusion.header.chain, members, signers, paid, weights=counting.weights)
+    among = asked is not None and all(each in asked for each in signers)
+    weights = asked.weights if asked is not None and among else validators.stakes
+    note_attestations(run, inclusion.header.chain, members, signers, paid, weights=weights)
 
 
 def _enact(run: Run, inclusion: CandidateInclusion, candidate: Hash) -> None:

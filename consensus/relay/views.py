@@ -5,7 +5,7 @@ the state root that the *next* final header carries, and below a head or instanc
 guest's own tree.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from consensus.agreement.validators import ValidatorSet
@@ -42,6 +42,7 @@ from consensus.relay.registry import (
 )
 from consensus.relay.rewards.economy import Economy, economy
 from consensus.relay.security.attesters import attesters
+from consensus.relay.security.exposure import ExposureReport, exposure_report
 from consensus.relay.security.rails import held_refusal
 from consensus.relay.stake.records import RosterEntry, ValidatorRecord
 from consensus.relay.stake.stakes import Stakes
@@ -151,6 +152,10 @@ class StateView:
     def economy(self) -> Economy:
         """What is issued, staked, waiting, and what came of the latest epochs."""
         return economy(self._ledger, self.stakes)
+
+    def exposure_report(self, epoch: Epoch, chains: Sequence[ChainRecord]) -> ExposureReport:
+        """What validators have at risk in an epoch, and how secure these chains are."""
+        return exposure_report(self, self.parameters, chains, epoch=epoch, last=self.last_block())
 
     def last_block(self) -> LastBlock:
         """The block, as its own post-state tells it."""

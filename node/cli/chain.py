@@ -1,6 +1,7 @@
 """`phalanx chain`: consumer chains; with transfers and puts for the example chain `agora`."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from consensus.relay.transactions import RegisterChain, TopUpChain
 from enclaves.guests import agora
 from enclaves.module import InvalidModule, admit
 from node.api import ChainStage, ChainTransactionReport
+from node.cli.chain_security import security_options
 from node.cli.connect import (
     AMOUNT,
     BYTES,
@@ -95,6 +97,7 @@ def show(output: Output, *, which: str, rpc: str | None) -> None:
     metavar="PPB",
     help="Part of its candidates' fees for those who attest them, in parts per billion.",
 )
+@security_options
 @sending(who="The owner's key: its name or file.")
 @json_option
 @pass_output
@@ -106,6 +109,7 @@ def register(
     entries: tuple[tuple[bytes, bytes], ...],
     balance: int,
     fee_share: int,
+    security: ChainTerms,
     send: Sending,
 ) -> None:
     """Register a consumer chain called NAME; with --wait shows its number."""
@@ -123,7 +127,7 @@ def register(
         name=name,
         code=wasm,
         entries=tuple(Entry(key=raw, value=value) for raw, value in pairs),
-        terms=ChainTerms(fee_share_ppb=fee_share),
+        terms=replace(security, fee_share_ppb=fee_share),
         balance=Amount(balance),
     )
     submit(output, submission, action, outcome=lambda raw: {"chain": int.from_bytes(raw, "big")})

@@ -11,6 +11,7 @@ from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.query_economy import economy
 from node.cli.query_elections import concentration, standby
+from node.cli.query_exposure import exposure
 from node.cli.query_offences import offences
 from node.cli.query_stake import stake
 from node.cli.questions import relay_question
@@ -201,6 +202,7 @@ def roster(output: Output, *, rpc: str | None) -> None:
 query.add_command(standby)
 query.add_command(concentration)
 query.add_command(economy)
+query.add_command(exposure)
 query.add_command(offences)
 query.add_command(stake)
 

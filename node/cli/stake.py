@@ -21,6 +21,7 @@ from consensus.relay.stake.transactions import (
 )
 from node import keys
 from node.api import Role
+from node.cli.allocations import allocate, deallocate
 from node.cli.claims import claim
 from node.cli.connect import ADDRESS, AMOUNT, open_key
 from node.cli.delegations import delegate, redelegate, undelegate
@@ -203,7 +204,18 @@ def unjail(output: Output, *, send: Sending) -> None:
     submit(output, send.submission(), Unjail())
 
 
-for _command in (claim, delegate, undelegate, redelegate, commission, chill, unchill, labels):
+for _command in (
+    allocate,
+    deallocate,
+    claim,
+    delegate,
+    undelegate,
+    redelegate,
+    commission,
+    chill,
+    unchill,
+    labels,
+):
     stake.add_command(_command)
 
 

@@ -130,6 +130,12 @@ async def concentration(context: Context, *, epoch: HeightNumber | None = None) 
 
 
 @METHODS.method
+async def exposure(context: Context, *, chain: HeightNumber | None = None) -> Any:
+    """What is at risk, by validator and chain, and what it would cost to corrupt a chain."""
+    return to_json(context.api.exposure(None if chain is None else ChainId(chain)))
+
+
+@METHODS.method
 async def economy(context: Context) -> Any:
     """What is issued, staked and waiting, and what came of the latest epochs."""
     return to_json(context.api.economy())

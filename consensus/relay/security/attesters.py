@@ -52,6 +52,12 @@ def attesters_record(state: Reads, chain: int, epoch: int) -> AttestersRecord | 
     return None if raw is None else _decode(raw)
 
 
+def attested_chains(state: Reads, epoch: int) -> tuple[ChainId, ...]:
+    """The `subset` chains that have attesters in an epoch, ascending."""
+    raw = state.read(attested_key(epoch))
+    return () if raw is None else decode(AttestedRecord, raw, limit=RECORD_LIMIT).chains
+
+
 def allocated(state: Reads, chain: int, epoch: int, index: int) -> int:
     """Units that member `index` of an epoch has at risk on a `subset` chain; 0 for who does not attest it."""
     record = attesters_record(state, chain, epoch)
@@ -91,10 +97,7 @@ def freeze(ledger: Ledger, epoch: Epoch) -> None:
 
 def forget(ledger: Ledger, epoch: Epoch) -> None:
     """Remove what is kept of an epoch for which nobody answers any more."""
-    record = ledger.record(AttestedRecord, attested_key(epoch))
-    if record is None:
-        return
-    for chain in record.chains:
+    for chain in attested_chains(ledger, epoch):
         ledger.write(attesters_key(chain, epoch), None)
     ledger.write(attested_key(epoch), None)
 

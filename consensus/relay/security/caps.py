@@ -10,6 +10,7 @@ from consensus.relay.parameters import DAY_MS, Parameters
 from consensus.relay.registry import ChainRecord
 
 GENESIS_HEIGHT: Final = 0  # of chains that all members of the network agreed on beforehand: no cap
+MAX_UNITS: Final = (1 << 128) - 1
 
 
 def stake_cap(parameters: Parameters, chain: ChainRecord, now_ms: int) -> int:
@@ -22,8 +23,13 @@ def value_cap(parameters: Parameters, chain: ChainRecord, now_ms: int) -> int:
     return _cap(chain, now_ms, parameters.chain_value_start, parameters.chain_value_daily)
 
 
+def is_capped(chain: ChainRecord) -> bool:
+    """Whether the caps hold for a chain: for all that were registered since the genesis."""
+    return chain.registered_height != GENESIS_HEIGHT
+
+
 def _cap(chain: ChainRecord, now_ms: int, start: int, daily: int) -> int:
     """`start`, and `daily` more for each day of age, rounded down."""
-    if chain.registered_height == GENESIS_HEIGHT:
-        return (1 << 128) - 1
+    if not is_capped(chain):
+        return MAX_UNITS
     return start + daily * (now_ms - chain.registered_ms) // DAY_MS
