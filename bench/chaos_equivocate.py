@@ -104,11 +104,14 @@ class _Case:
                 await trio.sleep(POLL_S)
 
     async def told(self, epoch: Epoch) -> agora.SlashRecord | None:
-        """The slash for an epoch, as the consumer chain's own state has it; None if it does not in time."""
+        """The slash for an epoch, as its collator has the consumer chain's state; None if it is not told."""
+        if self.cluster.collator is None:
+            raise RuntimeError("this network has no collator")
+        collator = self.cluster.clients[self.cluster.collator]
         key = agora.slash_key(self.account, epoch)
         with trio.move_on_after(NOTICE_TIMEOUT_S):
             while True:
-                raw = (await self.witness.chain_state(AGORA_CHAIN, key)).value
+                raw = (await collator.chain_state(AGORA_CHAIN, key)).value
                 if raw is not None:
                     return agora.decode_slash(raw)
                 await trio.sleep(POLL_S)

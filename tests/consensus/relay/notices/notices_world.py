@@ -7,14 +7,19 @@ from dataclasses import dataclass, field, replace
 from relay_fakes import USERS, Network, make_genesis
 from staking_world import QUICK
 
+from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
+from consensus.agreement.validators import ValidatorSet, ValidatorSetRecord
 from consensus.candidates.collation import RelayParent, finish_candidate, plan_candidate
+from consensus.candidates.receipts import Attestation, CandidateHeader
 from consensus.light.leaves import guest_key
 from consensus.primitives.guest import ChainEndpoint, RelayEndpoint
-from consensus.primitives.ids import ChainId, Epoch, Hash, PublicKey
+from consensus.primitives.ids import ChainId, Epoch, Hash, PublicKey, ValidatorIndex
 from consensus.primitives.tree import MemoryStore, Recorder, get_many, update, witness_from
+from consensus.relay.epochs import current_set
 from consensus.relay.genesis import GenesisChain
 from consensus.relay.notices.records import NoticeKind
 from consensus.relay.offences.records import OffenceRecord, offence_key
+from consensus.relay.offences.report import offences_report
 from consensus.relay.parameters import Entry
 from consensus.relay.registry import Registry, chain_genesis_state
 from enclaves.execute import execute
@@ -104,8 +109,10 @@ class World:
         delivered, sent = lanes.cursors(RelayEndpoint(), ChainEndpoint(chain=chain))
         return sent - delivered
 
-    def consume(self, transactions: Sequence[bytes] = (), chain: ChainId = CHAIN) -> bytes:
-        """A candidate with all that waits in the inbox, and the block that enacts it; what the guest said."""
+    def offer(
+        self, transactions: Sequence[bytes] = (), chain: ChainId = CHAIN
+    ) -> tuple[CandidateHeader, bytes]:
+        """A candidate with all that waits in the inbox; what the guest said."""
         view = self.network.view
         record = view.chain(chain)
         assert record is not None
@@ -123,6 +130,12 @@ class World:
         witness = witness_from(plan.tip.state_root, recorder)
         header, _ = finish_candidate(plan, outcome, changed.root, witness)
         self.nodes.apply(changed.added)
+        return header, outcome.output
+
+    def consume(self, transactions: Sequence[bytes] = (), chain: ChainId = CHAIN) -> bytes:
+        """A candidate, and the block that enacts it; what the guest said."""
+        view = self.network.view
+        header, output = self.offer(transactions, chain)
         seen = self.received.setdefault(chain, [])
         for cursor in header.inbox:
             assert isinstance(cursor.source, RelayEndpoint)
@@ -130,7 +143,7 @@ class World:
             seen += [read(each) for each in payloads]
         who = range(len(self.network.validators))
         assert self.network.block(inclusions=[self.network.attest(header, who)]).enacted == (header.hash,)
-        return outcome.output
+        return output
 
     def consume_all(self, chain: ChainId = CHAIN) -> list[Slash | Set]:
         """Candidates until nothing waits; all that the chain ever received."""
@@ -149,10 +162,35 @@ class World:
         record = self.network.view.stakes.ledger.record(OffenceRecord, offence_key(account, Epoch(epoch)))
         return 0 if record is None else record.taken
 
+    def statement(self, header: CandidateHeader, index: int, verdict: Verdict) -> Attestation:
+        """What a member of the next block's epoch signs of a candidate."""
+        epoch = self.network.epoch
+        signer = self.network.keys[self.network.validators.keys[index]]
+        signed = statement_sign_bytes(
+            self.network.hash, epoch, Role.ATTEST, header.relay_parent, header.hash, verdict
+        )
+        return Attestation(
+            epoch=epoch,
+            chain=CHAIN,
+            relay_parent=header.relay_parent,
+            candidate=header.hash,
+            verdict=int(verdict),
+            validator=ValidatorIndex(index),
+            signature=signer.sign(signed),
+        )
+
+    def convictions(self) -> set[tuple[bytes, int]]:
+        """Account and epoch of all convictions that stand."""
+        report = offences_report(self.network.view.stakes.ledger)
+        return {(each.account, each.epoch) for each in report.convicted}
+
+    def set_record(self, epoch: int) -> ValidatorSetRecord:
+        """What the root of an epoch's set commits to."""
+        return self._set(epoch).record
+
     def set_root(self, epoch: int) -> Hash:
         """`validators_hash` of the headers of an epoch."""
-        from consensus.relay.epochs import current_set
+        return self._set(epoch).validators_hash
 
-        return current_set(
-            self.network.view, chain_id_hash=self.network.hash, epoch=Epoch(epoch)
-        ).validators_hash
+    def _set(self, epoch: int) -> ValidatorSet:
+        return current_set(self.network.view, chain_id_hash=self.network.hash, epoch=Epoch(epoch))
