@@ -173,8 +173,8 @@ def test_slashable_consumer_misbehavior(late: int) -> None:
 @given(MOVES)
 def test_channel_order(moves) -> None:
     """ "If a packet P1 is sent over a CCV channel before a packet P2, then P2 MUST NOT be received by the
-    other end of the channel before P1." And validity: "If a packet P is received by one end of a CCV channel, then
-    P MUST have been sent by the other end of the channel."
+    other end of the channel before P1." And validity: "If a packet P is received by one end of a CCV channel,
+    then P MUST have been sent by the other end of the channel."
 
     Notices are received in the order of the blocks that they are of, a block's slashes before the set that
     begins above it, none twice, and each of something that did happen in that block.
