@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all prove prove-whole prove-quick fuzz lint types imports check bench modules clean
+.PHONY: help setup demo test test-all prove prove-whole prove-quick fuzz lint types imports check bench economics modules clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ bench: setup  ## finality latency, throughput and chaos, on real processes
 	@$(BIN)/phalanx bench finality --validators 4 --blocks 300
 	@$(BIN)/phalanx bench throughput --validators 4 --seconds 20
 	@$(BIN)/phalanx chaos kill --validators 4 --kills 10 --seconds 60
+
+economics: setup  ## what attacking brings: bench/ECONOMICS.md with its plots (some minutes on two cores)
+	@$(BIN)/phalanx bench economics --jobs 2 --report bench
 
 modules: setup  ## rebuild the guests; fails if a byte of the committed .wasm differs (fetches a 100 MB compiler)
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-modules.lock

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -240,6 +241,29 @@ def transition(output: Output, sizes: tuple[int, ...]) -> None:
 
     report = run(sizes)
     output.result(report, report_table(report))
+
+
+@bench.command(epilog=example("phalanx bench economics --quick --json"))
+@click.option("--quick", is_flag=True, help="One share of stake and a short market: a minute at most.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Who leads when.")
+@click.option(
+    "--report",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Write the report and its plots there.",
+)
+@json_option
+@pass_output
+def economics(output: Output, quick: bool, jobs: int, seed: int, directory: Path | None) -> None:
+    """What attacking, idling or greed brings on the real state transition, by share of stake."""
+    from bench.economics import report as economy
+
+    extent = replace(economy.QUICK if quick else economy.Extent(), seed=seed)
+    report = economy.run(extent, jobs, output.progress)
+    if directory is not None:
+        output.progress(f"wrote {economy.write(report, directory)}")
+    output.result(report, economy.report_table(report))
 
 
 @click.group()

@@ -54,7 +54,10 @@ class Plot:
         ]
         for tick in xs.ticks:
             x = _across(xs, tick)
-            parts += [_rule(x, _TOP, x, _HEIGHT - _BOTTOM), _text(x, _HEIGHT - 32, f"{tick:g}", anchor="middle")]
+            parts += [
+                _rule(x, _TOP, x, _HEIGHT - _BOTTOM),
+                _text(x, _HEIGHT - 32, f"{tick:g}", anchor="middle"),
+            ]
         for tick in ys.ticks:
             y = _upright(ys, tick)
             parts += [_rule(_LEFT, y, _WIDTH - _RIGHT, y), _text(_LEFT - 6, y + 4, f"{tick:g}", anchor="end")]
@@ -119,6 +122,4 @@ def _rule(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
