@@ -1,7 +1,9 @@
 """What was cut for good: a queue behind the meter, then burnt and shared out (DESIGN.md section 8).
 
 At least half is burnt, so that an offender that reports itself loses, whoever shares in it: the reporter
-gets `slash_reporter_ppb`, the treasury what is left. Nothing is ever dropped: one entry for each offender,
+gets `slash_reporter_ppb`, the treasury what is left. And at most half of what the offender itself had at
+stake: else one with little of its own could offend, report itself, and be paid from what others have behind
+it. Nothing is ever dropped: one entry for each offender,
 epoch and reporter takes up all that is added while it waits, so that the queue is bounded by who was ever in
 a set that is still answerable.
 """
@@ -20,16 +22,19 @@ from consensus.relay.run import Run
 MAX_BURNS: Final = 8  # entries that one block takes from the queue
 
 
-def queue_burn(run: Run, account: PublicKey, epoch: Epoch, reporter: PublicKey | None, amount: int) -> None:
-    """Have units of Pot.SLASHED burnt and shared out as soon as the meter lets them."""
+def queue_burn(
+    run: Run, account: PublicKey, epoch: Epoch, reporter: PublicKey | None, amount: int, own: int
+) -> None:
+    """Have units of Pot.SLASHED burnt and shared out as soon as the meter lets them; `own` of them were the
+    offender's."""
     if not amount:
         return
     key = burn_key(account, epoch, reporter)
     waiting = run.ledger.record(BurnRecord, key)
     if waiting is None:
         _queue(run).push(key)
-        waiting = BurnRecord(account=account, epoch=epoch, reporter=reporter, amount=0)
-    run.ledger.put(key, replace(waiting, amount=waiting.amount + amount))
+        waiting = BurnRecord(account=account, epoch=epoch, reporter=reporter, amount=0, own=0)
+    run.ledger.put(key, replace(waiting, amount=waiting.amount + amount, own=waiting.own + own))
 
 
 def burn_due(run: Run) -> int:
@@ -46,10 +51,12 @@ def burn_due(run: Run) -> int:
         key = Hash(entry)
         waiting = run.ledger.existing(BurnRecord, key)
         meter, released = draw(meter, waiting.amount)
-        share_out(run, released, waiting.reporter)
+        own = waiting.own * released // waiting.amount
+        share_out(run, released, waiting.reporter, own)
         total += released
         if released < waiting.amount:
-            run.ledger.put(key, replace(waiting, amount=waiting.amount - released))
+            left = replace(waiting, amount=waiting.amount - released, own=waiting.own - own)
+            run.ledger.put(key, left)
             break
         run.ledger.write(key, None)
         queue.pop()
@@ -57,9 +64,10 @@ def burn_due(run: Run) -> int:
     return total
 
 
-def share_out(run: Run, amount: int, reporter: PublicKey | None) -> None:
-    """Burn and pay out units of Pot.SLASHED."""
-    burnt, rewarded = shares_of(run.parameters, amount, reported=reporter is not None)
+def share_out(run: Run, amount: int, reporter: PublicKey | None, own: int) -> None:
+    """Burn and pay out units of Pot.SLASHED, of which `own` were the offender's."""
+    burnt, most = shares_of(run.parameters, amount, reported=reporter is not None)
+    rewarded = min(most, own // 2)
     run.ledger.take_from(Pot.SLASHED, amount)
     run.ledger.burn(burnt)
     if reporter is not None:
@@ -68,7 +76,7 @@ def share_out(run: Run, amount: int, reporter: PublicKey | None) -> None:
 
 
 def shares_of(parameters: Parameters, amount: int, *, reported: bool) -> tuple[int, int]:
-    """Of `amount` units: those burnt, rounded up, and the reporter's, rounded down."""
+    """Of `amount` units: those burnt, rounded up, and the most that the reporter gets, rounded down."""
     burnt = -(-amount * parameters.slash_burn_ppb // BILLION)
     return burnt, amount * parameters.slash_reporter_ppb // BILLION if reported else 0
 

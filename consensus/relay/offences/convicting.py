@@ -174,7 +174,8 @@ def _collect(run: Run, before: OffenceRecord, after: OffenceRecord, reporter: Pu
     exposed = exposure(run.ledger, after.epoch, after.account)
     case = find_case(run.ledger, after.case) if after.case else None
     contestable = after.pending is not None or not all(each.firm for each in after.allocations)
-    for_good, total = 0, 0
+    for_good, moved_own, total, contested_units = 0, 0, 0, 0
+    own_before = run.stakes.self_stake(after.account, after.epoch)
     for index, edge in enumerate(() if exposed is None else exposed.edges):
         run.edges_cut += 1
         whole = 0 if exposed is None else exposed.total
@@ -185,16 +186,21 @@ def _collect(run: Run, before: OffenceRecord, after: OffenceRecord, reporter: Pu
         settled, contested = _split(cuts, firm) if contestable else (tuple(cuts), ())
         gained = sum(each.amount for each in settled)
         if case is not None and gained < firm:
+            held = case.own
             case, moved = make_firm(run, case, index, firm - gained)
             gained += moved
+            moved_own += held - case.own
         if contested:
+            contested_units += sum(each.amount for each in contested)
             case = keep_cuts(run, case or open_case(run, after, reporter), index, contested)
         for_good += gained
+    own = own_before - run.stakes.self_stake(after.account, after.epoch)
+    contested_own = own * contested_units // total if total else 0
     if case is not None:
-        run.ledger.put(case_key(case.number), case)
+        run.ledger.put(case_key(case.number), replace(case, own=case.own + contested_own))
         after = replace(after, case=case.number)
     run.ledger.put(offence_key(after.account, after.epoch), replace(after, taken=after.taken + total))
-    queue_burn(run, after.account, after.epoch, reporter, for_good)
+    queue_burn(run, after.account, after.epoch, reporter, for_good, own - contested_own + moved_own)
     return total
 
 

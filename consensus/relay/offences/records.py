@@ -136,6 +136,7 @@ class CaseRecord:
     swept: U32
     state: U8  # of CaseState
     reporter: PublicKey | None
+    own: U128  # of `amount`, what the offender itself had at stake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,7 @@ class BurnRecord:
     epoch: Epoch
     reporter: PublicKey | None
     amount: U128
+    own: U128  # of these, what the offender itself had at stake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

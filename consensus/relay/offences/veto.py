@@ -59,6 +59,7 @@ def open_case(run: Run, record: OffenceRecord, reporter: PublicKey | None) -> Ca
         swept=0,
         state=int(CaseState.OPEN),
         reporter=reporter,
+        own=0,
     )
 
 
@@ -77,7 +78,7 @@ def keep_cuts(run: Run, case: CaseRecord, edge: int, cuts: Sequence[Cut]) -> Cas
 
 def make_firm(run: Run, case: CaseRecord, edge: int, amount: int) -> tuple[CaseRecord, int]:
     """At most `amount` units of an edge are owed on signatures now: no veto gives them back. The case without
-    them, and how many."""
+    them, and how many; of what the offender itself had at stake its part goes with them."""
     key = case_cut_key(case.number, edge)
     held = run.ledger.record(CutsRecord, key)
     amounts, left = {}, amount
@@ -86,7 +87,9 @@ def make_firm(run: Run, case: CaseRecord, edge: int, amount: int) -> tuple[CaseR
         left -= gone
         amounts[each.pool, each.generation] = each.amount - gone
     _write_cuts(run, key, amounts)
-    return replace(case, amount=case.amount - (amount - left)), amount - left
+    moved = amount - left
+    own = case.own * moved // case.amount if moved else 0
+    return replace(case, amount=case.amount - moved, own=case.own - own), moved
 
 
 def _write_cuts(run: Run, key: Hash, amounts: dict[tuple[Hash, int], int]) -> None:
@@ -148,7 +151,7 @@ def _lapse(run: Run, case: CaseRecord) -> None:
         case=0,
     )
     _store(run, after)
-    queue_burn(run, case.account, case.epoch, case.reporter, case.amount)
+    queue_burn(run, case.account, case.epoch, case.reporter, case.amount, case.own)
     _close(run, case, CaseState.LAPSED)
 
 

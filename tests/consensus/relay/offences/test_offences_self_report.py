@@ -11,7 +11,8 @@ from consensus.relay.offences.convicting import convict, stands_against
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.offences.veto import record_of
 from consensus.relay.parameters import BILLION, Parameters
-from consensus.relay.stake.records import NominationRecord
+from consensus.relay.stake.holdings import Place
+from consensus.relay.stake.records import NominationRecord, PoolKind
 
 NETWORK = settled()
 PPB = st.integers(0, BILLION)
@@ -78,6 +79,63 @@ def test_the_whole_coalition_loses_at_least_half_of_what_was_taken(
     loss = before - wealth(court, coalition)
     assert 2 * loss >= cut
     assert (loss > 0) == (cut > 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    index=st.integers(0, 3),
+    epoch=st.integers(1, 3),
+    kinds=st.lists(st.sampled_from(list(OffenceKind)), min_size=1, max_size=4),
+    price=PPB,
+    factor=st.integers(0, 9),
+    reporter=st.sampled_from([ACCOUNTS[0], ACCOUNTS[3], USERS[5].public]),
+    delegated=st.sampled_from([0, 1, 100_000]),
+)
+def test_an_operator_gains_nothing_from_what_others_have_behind_it(
+    index, epoch, kinds, price, factor, reporter, delegated
+) -> None:
+    """Who reports is paid out of the whole slash. An operator with little of its own and much of others'
+    behind it would else sign two blocks, have a friend report it, and be paid from their stake."""
+    court = Court(
+        NETWORK,
+        slash_double_ppb=price,
+        slash_contradiction_ppb=price // 3,
+        slash_accusation_ppb=price // 2,
+        slash_downtime_ppb=price // 7,
+        slash_invalid_ppb=price,
+        correlation_factor=factor,
+        slash_burn_ppb=BILLION // 2,
+        slash_reporter_ppb=BILLION // 2,
+    )
+    account = ACCOUNTS[index]
+    if delegated:
+        court.ledger.debit(USERS[4].public, delegated)
+        place = Place(kind=PoolKind.MAIN, nomination=court.run.stakes.own(account))
+        court.run.stakes.holdings.put_in(place, USERS[4].public, delegated)
+    coalition = {account, reporter}
+    before = wealth(court, coalition)
+    for kind in kinds:
+        if not stands_against(record_of(court.ledger, account, Epoch(epoch)), kind):
+            convict(court.run, account, Epoch(epoch), kind, reporter=reporter)
+    court.drain()
+    court.check()
+    assert wealth(court, coalition) <= before
+
+
+def test_a_reporter_gets_its_part_of_the_slash_up_to_half_of_what_the_offender_lost() -> None:
+    account = ACCOUNTS[2]
+    for ppb, reported in ((1_000_000, 1_000_000), (BILLION // 2, None)):
+        court = Court(NETWORK, slash_burn_ppb=BILLION // 2, slash_reporter_ppb=ppb, slash_double_ppb=BILLION)
+        stranger, own = USERS[5].public, court.run.stakes.self_stake(account)
+        assert own == 100
+        cut = convict(court.run, account, Epoch(3), OffenceKind.DOUBLE_PROPOSAL, reporter=stranger)
+        assert court.run.stakes.self_stake(account) == 0
+        before = court.ledger.account(stranger).balance
+        court.drain()
+        paid = court.ledger.account(stranger).balance - before
+        assert cut > 200
+        assert 0 <= (own // 2 if reported is None else cut * reported // BILLION) - paid <= 20  # by rounding
+        assert paid <= own // 2
 
 
 @given(st.integers(0, 2**100), BURNT, PPB)
