@@ -275,7 +275,7 @@ class Backing:
     def _proceed(self, found: Tracked) -> Iterator[BackingEffect]:
         """Take a candidate as far as it goes now: it waits, is asked for, is dropped or executed."""
         view = self._view
-        if view is None or found.executing or not self._takes_part(found):
+        if view is None or self._own is None or found.executing:
             return
         if self._candidates.get(found.name) is not found:  # forgotten while its siblings were looked at
             return
@@ -296,6 +296,8 @@ class Backing:
             return
         if inbox_refusal(header, state) is not None:
             return  # a message that this machine has not executed yet
+        if not self._takes_part(found):
+            return
         if found.pov is None:
             yield from self._ask(found)
             return

@@ -17,7 +17,7 @@ from consensus.relay.ledger import MAX_NONCE, Account
 from consensus.relay.offences.submissions import apply_offence_action
 from consensus.relay.offences.transactions import ReportContradiction, ReportStatement, SubmitEvidence
 from consensus.relay.receipts import Code, EnclaveReceipt, TransactionReceipt
-from consensus.relay.registry import MAX_OPT_INS, chain_deposit, module_deposit
+from consensus.relay.registry import MAX_OPT_INS, asks_top, chain_deposit, module_deposit
 from consensus.relay.rewards.claims import claim_commission
 from consensus.relay.rewards.holding import holding_account, release_parts, transfers_input
 from consensus.relay.rewards.transactions import ClaimCommission, ReleasePayment
@@ -197,7 +197,7 @@ def _register(run: Run, sender: PublicKey, action: RegisterChain) -> Done:
         return Done(Code.OVER_LIMIT)
     if len(action.code) > parameters.max_module_bytes or action.balance > parameters.chain_value_start:
         return Done(Code.OVER_LIMIT)
-    if terms.subset is not None and terms.subset.top_ppb:
+    if asks_top(terms):
         return Done(Code.NEEDS_VOTE)
     if len({entry.key for entry in action.entries}) != len(action.entries):
         return Done(Code.ALREADY_EXISTS)

@@ -48,8 +48,9 @@ from consensus.relay.ledger import (
     Supply,
 )
 from consensus.relay.parameters import BILLION, MAX_CODE_BYTES, MAX_SET, ChainTerms, Entry, Parameters
-from consensus.relay.registry import MAX_OPT_INS, Registry
+from consensus.relay.registry import MAX_OPT_INS, Registry, asks_top
 from consensus.relay.security.attesters import freeze
+from consensus.relay.security.records import MAX_TOP_CHAINS
 from consensus.relay.stake.records import MAX_STAKE, Standing, ValidatorRecord
 from consensus.relay.stake.stakes import Stakes
 from consensus.relay.stake.transactions import DEFAULT_COMMISSION_STEP_PPB
@@ -170,6 +171,8 @@ def _check_guests(genesis: Genesis) -> None:
     for wasm in genesis.enclaves:
         if len(wasm) > genesis.parameters.max_module_bytes:
             raise UserError(f"genesis: an enclave has {len(wasm)} bytes, over max_module_bytes")
+    if sum(asks_top(chain.terms) for chain in genesis.chains) > MAX_TOP_CHAINS:
+        raise UserError(f"genesis: more than {MAX_TOP_CHAINS} chains have top_ppb in their terms")
     for number, chain in enumerate(genesis.chains, start=1):
         where = f"genesis: chain {number} ({chain.name})"
         if not chain.code:

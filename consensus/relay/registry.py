@@ -325,7 +325,7 @@ class Registry:
 
     def has_room_at_top(self, terms: ChainTerms) -> bool:
         """Whether one more chain may have these terms, if they ask members to attest who did not opt in."""
-        return not _asks_top(terms) or len(self._top_chains()) < MAX_TOP_CHAINS
+        return not asks_top(terms) or len(self._top_chains()) < MAX_TOP_CHAINS
 
     def put_head(self, chain: int, head: HeadRecord) -> None:
         """Write a changed head."""
@@ -343,7 +343,7 @@ class Registry:
 
     def _list_top(self, chain: ChainId, terms: ChainTerms) -> None:
         listed = self._top_chains()
-        wanted = sorted({*listed, chain} if _asks_top(terms) else {*listed} - {chain})
+        wanted = sorted({*listed, chain} if asks_top(terms) else {*listed} - {chain})
         if list(listed) != wanted:
             self.ledger.put(TOP_CHAINS_KEY, TopChainsRecord(chains=tuple(wanted)))
 
@@ -353,7 +353,8 @@ class Registry:
         )
 
 
-def _asks_top(terms: ChainTerms) -> bool:
+def asks_top(terms: ChainTerms) -> bool:
+    """Whether a chain's terms have members attest it that did not opt in."""
     return terms.subset is not None and terms.subset.top_ppb > 0
 
 

@@ -29,7 +29,7 @@ from consensus.relay.offences.records import CaseState
 from consensus.relay.offences.veto import find_case, veto
 from consensus.relay.parameters import ChainTerms, Parameters
 from consensus.relay.receipts import Code
-from consensus.relay.registry import ChainStage
+from consensus.relay.registry import ChainStage, asks_top
 from consensus.relay.run import Run
 
 
@@ -40,6 +40,8 @@ def pace_of(measure: Measure) -> Pace:
             return pace_of_changes(measure.changes)
         case SwitchVersion():
             return Pace.SECURITY  # it may change every rule
+        case OnboardChain(terms=terms) | SetTerms(terms=terms) if asks_top(terms):
+            return Pace.SECURITY  # it puts stake at risk that nobody allocated
         case PauseChain() | ResumeChain() | VetoSlash():
             return Pace.URGENT
         case _:
