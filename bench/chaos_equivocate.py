@@ -24,6 +24,8 @@ from bench.directory import NodeHome, lay_out, new_plan_name
 from bench.operators import Sender
 from bench.plan import AGORA_CHAIN, STAKE, Plan
 from bench.ports import free_ports
+from consensus.agreement.evidence import Evidence
+from consensus.light.slashing_proof import SlashingRefused, verify_slashing_proof
 from consensus.primitives.codec import decode
 from consensus.primitives.ids import Amount, Epoch, Hash, PublicKey
 from consensus.relay.offences.records import OffenceRecord, offence_key
@@ -40,6 +42,7 @@ from consensus.relay.stake.records import (
 from consensus.relay.stake.transactions import Delegate
 from enclaves.guests import agora
 from node.api import EvidenceReport
+from node.cli.slashing import prove_by
 from node.client import RpcClient
 from node.config import CONFIG_FILE
 from node.genesis_file import read_genesis
@@ -117,6 +120,17 @@ class _Case:
                 await trio.sleep(POLL_S)
         return None
 
+    async def provable(self, evidence: EvidenceReport) -> bool:
+        """Whether what convicted is a slashing proof under the root that headers name for its epoch."""
+        piece = decode(Evidence, evidence.evidence, limit=RECORD_LIMIT)
+        proof = await prove_by(self.witness, piece)
+        (ended, *_) = await self.witness.light_hops(Epoch(evidence.epoch - 1))
+        try:
+            found = verify_slashing_proof(ended.boundary.header.next_validators_hash, proof)
+        except SlashingRefused:
+            return False
+        return found.offence.name.lower() == evidence.offence
+
     async def removed(self, first: Epoch) -> Epoch:
         """The first epoch, from `first` on, that the culprit has no seat in."""
         epoch = first
@@ -171,6 +185,7 @@ async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dic
         "slashed_amount": 0 if offence is None else offence.taken,
         "delegators": len(before),
         "delegators_slashed": sum(late < early for early, late in zip(before, after, strict=True)),
+        "proof_verifies": await case.provable(evidence),
         "jailed": standing is not Standing.ACTIVE,
         "standing": standing.name.lower(),
         "removed_at_epoch": removed,
@@ -190,6 +205,8 @@ def broken_promises(report: dict[str, Any]) -> list[str]:
         broken.append("nothing was slashed")
     if report["delegators_slashed"] != report["delegators"]:
         broken.append(f"{report['delegators_slashed']} of {report['delegators']} delegators were slashed")
+    if not report["proof_verifies"]:
+        broken.append("the evidence makes no slashing proof")
     if not report["consumer_notified"]:
         broken.append("the consumer chain's state shows no slash")
     if not report["jailed"]:

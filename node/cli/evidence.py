@@ -16,6 +16,7 @@ from node.api import EvidenceReport
 from node.cli.connect import BYTES, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.report import report
+from node.cli.slashing import prove, verify
 from node.cli.trust import write_file
 from node.client import ask
 from node.rpc.json_form import to_json
@@ -118,6 +119,8 @@ def blame_(output: Output, *, a: Path, b: Path, out: Path | None, send: bool, rp
 
 
 evidence.add_command(report)
+evidence.add_command(prove)
+evidence.add_command(verify)
 
 
 def _document(found: Blame, guilty: list[dict[str, Any]], kinds: list[str], *, sent: bool) -> dict[str, Any]:
