@@ -1,4 +1,4 @@
-"""`phalanx evidence prove` and `verify`: an offence under the root of a validator set (DESIGN.md section 8)."""
+"""`phalanx evidence prove` and `verify`: an offence under a validator set's root (DESIGN.md section 8)."""
 
 from pathlib import Path
 from typing import Any
