@@ -47,17 +47,16 @@ def elect(stakes: Stakes, epoch: Epoch) -> ElectionRecord:
     ledger = stakes.ledger
     seats = ledger.parameters.max_validators
     previous = [each.account for each in epoch_members(ledger, Epoch(epoch - 1)).members]
-    roster = stakes.candidates(epoch)
+    electable = _electable(stakes, epoch, previous)
     ballots = _ballots(stakes, epoch, previous)
     kept = kept_members(
-        [each.account for each in roster],
+        [each.account for each in electable],
         previous,
         backed={account for ballot in ballots if ballot.stake for account in ballot.approved},
         blame=lambda account: _blame(stakes, account, epoch),
         seats=seats,
     )
-    candidates = [Candidate(each.account, each.joined_height) for each in roster]
-    candidates += [Candidate(each, stakes.existing(each).joined_height) for each in kept]
+    candidates = [*electable, *(_candidate(stakes, each) for each in kept)]
     outcome = count(ballots, candidates, seats=seats, standby=MAX_STANDBY)
     exposures = exposures_of(thin(balance(outcome.backing, outcome.elected)))
     elected = [*outcome.elected, *(each for each in kept if each not in outcome.elected)]
@@ -76,7 +75,7 @@ def elect(stakes: Stakes, epoch: Epoch) -> ElectionRecord:
     )
     for account in elected:
         ledger.put(exposure_key(epoch, account), exposures.get(account, NOTHING))
-    record = ElectionRecord(epoch=epoch, electable=len(roster), kept=kept, standby=outcome.standby)
+    record = ElectionRecord(epoch=epoch, electable=len(electable), kept=kept, standby=outcome.standby)
     ledger.put(ELECTION_KEY, record)
     return record
 
@@ -91,6 +90,19 @@ def exposures_of(backing: Backing) -> dict[PublicKey, ExposureRecord]:
         account: ExposureRecord(total=sum(each.amount for each in found), edges=tuple(found))
         for account, found in edges.items()
     }
+
+
+def _electable(stakes: Stakes, epoch: Epoch, previous: list[PublicKey]) -> list[Candidate]:
+    """Who may be elected: the roster, and members who may be and fell off it. It ranks by what is in each
+    one's own pool; many with a little more of that could else unseat members with any stake behind them."""
+    found = [Candidate(each.account, each.joined_height) for each in stakes.candidates(epoch)]
+    listed = {each.account for each in found}
+    fallen = (each for each in previous if each not in listed and stakes.is_eligible(each, epoch))
+    return [*found, *(_candidate(stakes, each) for each in fallen)]
+
+
+def _candidate(stakes: Stakes, account: PublicKey) -> Candidate:
+    return Candidate(account, stakes.existing(account).joined_height)
 
 
 def _ballots(stakes: Stakes, epoch: Epoch, previous: list[PublicKey]) -> list[Ballot]:

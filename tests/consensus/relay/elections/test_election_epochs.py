@@ -114,6 +114,22 @@ def test_an_approved_newcomer_takes_the_seat_of_who_has_more_of_its_own() -> Non
     assert set(election.standby) == {each.public for each in OPERATORS} - set(accounts(network))
 
 
+def test_a_full_roster_does_not_unseat_whom_the_most_stake_is_behind(monkeypatch) -> None:
+    """The roster ranks by what is in a validator's own pool. Whoever fills it with many that have a little
+    more there than each member would else take every seat, against any stake of shared nominations."""
+    monkeypatch.setattr("consensus.relay.stake.validators.MAX_ROSTER", 4)
+    network = quick(max_validators=4)
+    assert code(network, USERS[5], Delegate(validators=names(*OPERATORS), amount=100_000)) == Code.OK
+    to_epoch(network, 2)
+    for index, user in enumerate(USERS[:4]):
+        assert code(network, user, bond(network, user, f"crowd {index}", 101)) == Code.OK
+    election = run_to_election(network)
+    assert {each.account for each in network.view.stakes.roster()} == {each.public for each in USERS[:4]}
+    to_epoch(network, election.epoch)
+    assert set(accounts(network)) == {each.public for each in OPERATORS}
+    assert (election.electable, election.kept) == (8, ())
+
+
 def test_no_power_is_above_what_may_be_faulty_and_support_above_it_answers_all_the_same() -> None:
     network = quick()
     assert code(network, OPERATORS[2], BondMore(amount=10_000)) == Code.OK
