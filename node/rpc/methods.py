@@ -6,7 +6,7 @@ the reports of `node.api` in the form of `json_form`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -29,6 +29,7 @@ from node.rpc.parameters import (
     state_key,
 )
 
+T = TypeVar("T")
 METHODS: Final = Methods()
 _LONG_READS: Final = trio.CapacityLimiter(1)
 SLICE: Final = 100  # items answered between two turns of the loop: under a millisecond
@@ -52,8 +53,8 @@ async def _by_slices(items: Sequence[Any], answer: Callable[[Any], Sequence[Any]
     return JsonText(b"[" + b",".join(parts) + b"]")
 
 
-async def _off_the_loop(answer: Callable[[], str]) -> str:
-    """An answer of many blocks or many epochs, read in a thread, one at a time: it may take seconds."""
+async def _off_the_loop(answer: Callable[[], T]) -> T:
+    """An answer of many blocks, epochs or votes, read in a thread, one at a time: it may take seconds."""
     return await trio.to_thread.run_sync(answer, limiter=_LONG_READS, abandon_on_cancel=False)
 
 
@@ -150,7 +151,7 @@ async def governance(context: Context) -> Any:
 @METHODS.method
 async def proposal(context: Context, *, number: HeightNumber) -> Any:
     """One proposal, with its votes as they are now."""
-    return to_json(context.api.proposal(number))
+    return to_json(await _off_the_loop(lambda: context.api.proposal(number)))
 
 
 @METHODS.method

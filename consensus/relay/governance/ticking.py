@@ -19,7 +19,7 @@ from consensus.relay.governance.votes import sweep, vote, vote_stake
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
 
-MAX_DUE: Final = 2  # votes counted, or measures carried out, in one block
+MAX_DUE: Final = 1  # vote counted, or measure carried out, in one block
 MAX_SWEPT: Final = 128  # nominations of votes that are over
 
 

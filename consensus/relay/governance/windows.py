@@ -5,8 +5,9 @@ Changes are judged as the whole that they would make with all other parameters, 
 and again when they fall due; `Parameters` itself knows which windows contradict each other.
 
     FIXED      what a node, a light client or the numbering of epochs takes from the genesis
-    ORDINARY   money, and the size of what guests do
-    all else   the security model's own rules: windows, fractions, quorums, timelocks, who may be elected
+    ORDINARY   money, and the size of what is kept
+    all else   the security model's own rules: windows, fractions, quorums, timelocks, who may be elected, how
+               long execution may take
 
 What is in neither list waits the longer time: a parameter that somebody adds is safe before it is filed.
 """
@@ -65,8 +66,6 @@ ORDINARY: Final = frozenset(
         "min_nomination",
         "evidence_bond",
         "submissions_per_epoch",
-        "call_fuel_limit",
-        "chain_fuel_limit",
         "max_pov_bytes",
         "max_module_bytes",
         "lane_messages",

@@ -430,7 +430,7 @@ def test_a_veto_that_would_come_too_late_is_not_put_to_the_vote() -> None:
 
 
 def test_places_are_bounded_and_some_are_kept_for_what_can_not_wait() -> None:
-    network = governed(max_transactions=100)
+    network = governed(max_transactions=100, unbonding_ms=2_000)
     measure = setting(base_fee=1)
     actions = [Propose(title=str(each), measure=measure) for each in range(MAX_AGENDA)]
     result = network.block([network.raw(PROPOSER, each) for each in actions])
@@ -456,3 +456,18 @@ def test_a_proposal_that_can_not_pay_its_deposit_or_cannot_be_done_changes_nothi
     network = governed()
     refusal(network, setting(epoch_blocks=9))
     assert ledger_of(network).pot(Pot.DEPOSITS) == 0
+
+
+def test_a_vote_whose_set_is_forgotten_before_it_is_counted_decides_nothing_and_costs_nothing() -> None:
+    network = governed(evidence_epochs=1, unbonding_epochs=1, unbonding_ms=101, veto_ms=100)
+    actions = [Propose(title=str(each), measure=setting(base_fee=1)) for each in range(30)]
+    network.block([network.raw(PROPOSER, each) for each in actions])
+    before = network.view.account(PROPOSER.public).balance
+    for _ in range(50):
+        network.block()
+    stages = [stage(network, each) for each in range(1, 31)]
+    lapsed = stages.count(ProposalStage.LAPSED)
+    assert stages == [ProposalStage.NO_QUORUM] * (30 - lapsed) + [ProposalStage.LAPSED] * lapsed
+    assert 0 < lapsed < 30
+    assert network.view.account(PROPOSER.public).balance == before + 5_000 * lapsed
+    assert supply_is_whole(network)
