@@ -257,13 +257,14 @@ def transition(output: Output, sizes: tuple[int, ...]) -> None:
 @pass_output
 def economics(output: Output, quick: bool, jobs: int, seed: int, directory: Path | None) -> None:
     """What attacking, idling or greed brings on the real state transition, by share of stake."""
+    from bench.economics import page
     from bench.economics import report as economy
 
     extent = replace(economy.QUICK if quick else economy.Extent(), seed=seed)
     report = economy.run(extent, jobs, output.progress)
     if directory is not None:
-        output.progress(f"wrote {economy.write(report, directory)}")
-    output.result(report, economy.report_table(report))
+        output.progress(f"wrote {page.write(report, directory)}")
+    output.result(report, page.report_table(report))
 
 
 @click.group()

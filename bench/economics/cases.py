@@ -16,6 +16,7 @@ from consensus.relay.receipts import Code
 LARGEST: Final = BILLION // 10  # of all stake, behind one validator of an agent's
 EPOCHS: Final = 45  # long enough to leave, wait and be paid out
 SHARES: Final = tuple(BILLION * percent // 100 for percent in (1, 5, 10, 20, 33, 40))
+Changes = tuple[tuple[str, int], ...]  # names and values of parameters
 WITHOUT_LUCK: Final = (("reward_block_ppb", 0), ("reward_inclusion_ppb", 0))
 AGENTS: Final[dict[str, type[Agent]]] = {
     each.name: each
@@ -45,6 +46,11 @@ AGENTS: Final[dict[str, type[Agent]]] = {
 }
 
 
+def parameters_with(changes: Changes) -> Parameters:
+    """The default parameters with some changes."""
+    return replace(Parameters(), **dict(changes))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """What is simulated. Shares are parts per billion of all stake."""
@@ -56,7 +62,7 @@ class Case:
     borrowed_ppb: int = 0  # of the share, its delegators' stake
     moving: bool = False  # whether delegators move
     watchful: bool = True  # whether they go by yields rather than by what is shown
-    changes: tuple[tuple[str, int], ...] = ()  # parameters that differ from the default
+    changes: Changes = ()  # parameters that differ from the default
     seed: int = 0
 
     @property
@@ -67,7 +73,7 @@ class Case:
     @property
     def parameters(self) -> Parameters:
         """The defaults, with the changes."""
-        return replace(Parameters(), **dict(self.changes))  # type: ignore[arg-type]
+        return parameters_with(self.changes)
 
 
 def case_of(agent: str, share_ppb: int, **terms: object) -> Case:

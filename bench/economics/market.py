@@ -4,14 +4,14 @@ What leaders earn beside their votes is taken out (`cases.WITHOUT_LUCK`), so tha
 hide a hundredth of a year's yield; withholding, which is about nothing else, is in the table alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from bench.economics import conduct, offending
 from bench.economics.agents import START, Agent
-from bench.economics.cases import WITHOUT_LUCK
+from bench.economics.cases import WITHOUT_LUCK, parameters_with
 from bench.economics.stage import Party, stage
-from consensus.relay.parameters import BILLION, Parameters
+from consensus.relay.parameters import BILLION
 
 EPOCHS: Final = 365
 SHARE: Final = BILLION * 5 // 200  # of all stake, of each agent
@@ -53,9 +53,7 @@ class Market:
 def trade(epochs: int = EPOCHS, seed: int = 0) -> Market:
     """Run the market. Each agent has `SHARE` of all stake, half of it its delegators', who move."""
     parties = [Party(kind=kind, share_ppb=SHARE, borrowed_ppb=BILLION // 2) for kind in KINDS]
-    staged = stage(
-        parties, replace(Parameters(), **dict(WITHOUT_LUCK)), moving=True, watchful=True, seed=seed
-    )
+    staged = stage(parties, parameters_with(WITHOUT_LUCK), moving=True, watchful=True, seed=seed)
     play, world = staged.play, staged.world
     play.to_epoch(START)
     first, before = [each.wealth(world) for each in staged.agents], world.supply()

@@ -6,10 +6,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from bench.economics.cases import AGENTS, SHARES, Case, Outcome, case_of, simulate
+from bench.economics.agents import Agent
+from bench.economics.cases import AGENTS, SHARES, WITHOUT_LUCK, Case, Changes, Outcome, case_of, simulate
 from consensus.relay.parameters import BILLION
 
-Changes = tuple[tuple[str, int], ...]
 SWEPT_EPOCHS: Final = 20  # of a sweep's case: enough to offend, be convicted and see it burnt
 _PERCENT: Final = BILLION // 100
 
@@ -111,6 +111,27 @@ SWEEPS: Final = (
         columns=tuple(("withholding", percent * _PERCENT) for percent in (1, 10, 33)),
     ),
 )
+
+
+SPLIT_SHARES: Final = tuple(percent * _PERCENT for percent in (10, 20, 33, 40))
+SPLITS: Final[tuple[tuple[str, int, Changes], ...]] = (
+    ("1 validator", 1, ()),
+    ("2 validators", 2, ()),
+    ("4 validators", 4, ()),
+    ("8 validators", 8, ()),
+    ("8 validators, 10 seats for 16", 8, (("max_validators", 10),)),
+)
+
+
+def split_case(share_ppb: int, seats: int, changes: Changes) -> Case:
+    """One honest stake as so many validators."""
+    return Case(
+        agent=Agent.name,
+        share_ppb=share_ppb,
+        epochs=SWEPT_EPOCHS,
+        seats=seats,
+        changes=(*WITHOUT_LUCK, *changes),
+    )
 
 
 @dataclass(frozen=True, slots=True)
