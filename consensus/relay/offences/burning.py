@@ -1,11 +1,11 @@
 """What was cut for good: a queue behind the meter, then burnt and shared out (DESIGN.md section 8).
 
-At least half is burnt, so that an offender that reports itself loses, whoever shares in it: the reporter
-gets `slash_reporter_ppb`, the treasury what is left. And at most half of what the offender itself had at
-stake: else one with little of its own could offend, report itself, and be paid from what others have behind
-it. Nothing is ever dropped: one entry for each offender,
-epoch and reporter takes up all that is added while it waits, so that the queue is bounded by who was ever in
-a set that is still answerable.
+At least half is burnt, so that an offender that reports itself loses, whoever shares in it. The reporter gets
+`slash_reporter_ppb`, but at most half of what the offender itself had at stake: else one with little of its
+own could offend, report itself, and be paid from what others have behind it. The treasury has what is left.
+
+Nothing is ever dropped: one entry for each offender, epoch and reporter takes up all that is added while it
+waits, so that the queue is bounded by who was ever in a set that is still answerable.
 """
 
 from dataclasses import replace
