@@ -60,9 +60,12 @@ def vote_stake(run: Run, sender: PublicKey, action: VoteStake) -> tuple[Code, by
     record = _open_proposal(run, action.proposal)
     if record is None or action.choice not in CHOICES:
         return (Code.NO_SUCH_PROPOSAL if record is None else Code.NO_SUCH_CHOICE), b""
-    pool, position = run.stakes.pool(action.pool), run.stakes.position(action.pool, sender)
-    if pool is None or position is None:
+    position = run.stakes.position(action.pool, sender)
+    if position is None:
         return Code.NO_SUCH_POSITION, b""
+    pool = run.stakes.pool(action.pool)  # not before: without a position it may be any leaf of the state
+    if pool is None:
+        raise AssertionError("a position in a pool that is not there")
     nomination, amount = nomination_in(pool, record.epoch), run.stakes.value(action.pool, sender)
     if nomination is None or position.since > record.epoch or not amount:
         return Code.NO_VOTE, b""

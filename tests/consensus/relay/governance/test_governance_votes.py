@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from governing_world import PROPOSER, governed, ledger_of, proposal, propose, supply_is_whole, until, vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from consensus.relay.governance.records import (
 )
 from consensus.relay.governance.transactions import Choice, Spend, VoteAsMember, VoteStake
 from consensus.relay.governance.votes import sums_of
+from consensus.relay.ledger import COUNTS_KEY, PARAMETERS_KEY, Pot, account_key, pot_key
 from consensus.relay.receipts import Code
 from consensus.relay.stake.records import leaving_pool, main_pool, moving_pool, nomination_name
 from consensus.relay.stake.stakes import Stakes
@@ -123,6 +125,17 @@ def test_what_stands_behind_nobody_in_the_set_is_not_counted_nor_kept() -> None:
     number = propose(network, ASK)
     assert cast(network, USERS[1], number, behind(USERS[1].public)) == (Code.NO_VOTE, 0)
     assert proposal(network, number).voters == 0
+
+
+@pytest.mark.parametrize(
+    "leaf", [PARAMETERS_KEY, COUNTS_KEY, account_key(USERS[0].public), pot_key(Pot.FEES)]
+)
+def test_a_leaf_that_is_no_pool_has_no_vote(leaf: Hash) -> None:
+    """A pool is called by its tree key: whoever votes may name any leaf of the state as one."""
+    network = delegated()
+    number = propose(network, ASK)
+    assert ledger_of(network).read(leaf) is not None
+    assert cast(network, USERS[0], number, leaf) == (Code.NO_SUCH_POSITION, 0)
 
 
 def test_who_is_nobody_has_no_vote_and_nothing_changes() -> None:
