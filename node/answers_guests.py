@@ -11,7 +11,7 @@ from consensus.primitives.guest import Endpoint, InstanceEndpoint, Policy
 from consensus.primitives.ids import Amount, ChainId, Hash, ModuleId
 from consensus.primitives.tree import MissingNode, NodeStore, get
 from consensus.relay.ledger import RECORD_LIMIT
-from consensus.relay.registry import ChainRecord, ModuleRecord
+from consensus.relay.registry import ChainRecord, ChainStanding, ModuleRecord
 from consensus.relay.views import StateView, prove_guest_key
 from node.api import ChainReport, ChainTransactionReport, EnclaveReport, StateReport, SubmitResult
 from node.collation import Collation
@@ -67,6 +67,8 @@ class GuestAnswers:
             enclaves=record.opt_in,
             enacted=int(head.height),
             rejected=len(head.rejected),
+            stage=ChainStanding(record.stage).name.lower(),
+            paused_until_ms=record.paused_until_ms,
         )
 
     async def chain_submit(self, chain: ChainId, transactions: Sequence[bytes]) -> list[SubmitResult]:

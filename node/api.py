@@ -214,6 +214,8 @@ class ChainReport:
     enclaves: tuple[ModuleId, ...]
     enacted: int
     rejected: int
+    stage: str  # launched, or stopped for good
+    paused_until_ms: Milliseconds  # a pause that is over says when it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ from consensus.relay.security.records import MAX_TOP_CHAINS, TOP_CHAINS_KEY, Top
 MAX_OPT_INS: Final = 16  # modules that a chain may opt in to: two lanes each lead to it
 
 
-class ChainStage(enum.IntEnum):
+class ChainStanding(enum.IntEnum):
     """Where a consumer chain is in its life; a pause is beside it, because it ends by itself."""
 
     LAUNCHED = 1
@@ -74,7 +74,7 @@ class ChainRecord:
     deposit: U128
     balance: U128
     opt_in: Annotated[tuple[ModuleId, ...], MaxLength(MAX_OPT_INS)] = ()
-    stage: U8 = int(ChainStage.LAUNCHED)
+    stage: U8 = int(ChainStanding.LAUNCHED)
     paused_until_ms: Milliseconds = Milliseconds(0)  # noqa: RUF009  (a NewType)
 
     def is_frozen(self, now_ms: int) -> bool:
@@ -84,7 +84,7 @@ class ChainRecord:
 
     def closed(self, now_ms: int) -> str | None:
         """Why no candidate of it is enacted in a block of this time; None if one may be."""
-        if self.stage == ChainStage.STOPPED:
+        if self.stage == ChainStanding.STOPPED:
             return "the chain is stopped"
         return f"the chain is paused until {self.paused_until_ms} ms" if self.is_frozen(now_ms) else None
 

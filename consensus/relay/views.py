@@ -87,8 +87,8 @@ class StateView:
         return None if record is None else attesters(self, record, epoch, validators)
 
     def can_pay(self, header: CandidateHeader) -> bool:
-        """Whether a chain that exists could have this candidate enacted: not paused nor stopped, money, credit
-        of lanes and rails."""
+        """Whether a chain that exists could have this candidate enacted: it is not paused or stopped, and it
+        has money, credit of lanes and rails."""
         if self._registry.existing_chain(header.chain).closed(self.time_ms) is not None:
             return False
         if held_refusal(self, header.chain, len(header.outgoing), self.time_ms) is not None:

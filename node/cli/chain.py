@@ -16,7 +16,7 @@ from consensus.relay.parameters import BILLION, ChainTerms, Entry
 from consensus.relay.transactions import RegisterChain, TopUpChain
 from enclaves.guests import agora
 from enclaves.module import InvalidModule, admit
-from node.api import ChainStage, ChainTransactionReport
+from node.api import ChainReport, ChainStage, ChainTransactionReport
 from node.cli.chain_security import security_options
 from node.cli.connect import (
     AMOUNT,
@@ -75,6 +75,7 @@ def show(output: Output, *, which: str, rpc: str | None) -> None:
         ("head", f"height {report.head_height}  {report.head.hex()}"),
         ("state", report.state_root.hex()),
         ("candidates", f"{report.enacted} enacted, {report.rejected} rejected"),
+        ("stage", _stage(report)),
         ("balance", f"{report.balance} units on the relay chain"),
         ("owner", report.owner.hex()),
         ("code", report.code_hash.hex()),
@@ -308,3 +309,8 @@ def state(
 
 chain.add_command(holding)
 chain.add_command(release)
+
+
+def _stage(report: ChainReport) -> str:
+    """Launched or stopped; the last pause, which may be over."""
+    return report.stage + (f", paused until {report.paused_until_ms} ms" if report.paused_until_ms else "")

@@ -41,7 +41,7 @@ from consensus.relay.governance.transactions import Choice
 from consensus.relay.offences.records import CaseState
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.receipts import Code
-from consensus.relay.registry import ChainStage
+from consensus.relay.registry import ChainStanding
 from consensus.relay.stake.records import PoolKind, Standing
 from consensus.relay.transactions import (
     MAX_TRANSACTION_BYTES,
@@ -252,7 +252,7 @@ def test_every_tagged_class_of_the_consensus_is_a_documented_record() -> None:
         Choice,
         Pace,
         ProposalStage,
-        ChainStage,
+        ChainStanding,
     ],
 )
 def test_numbers_of_an_enumeration_are_documented(kind: type[enum.IntEnum]) -> None:

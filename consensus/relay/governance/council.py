@@ -13,7 +13,7 @@ from consensus.relay.governance.records import COUNCIL_KEY, CouncilRecord, Wish
 from consensus.relay.governance.transactions import CouncilPause, SetCouncil
 from consensus.relay.ledger import Ledger
 from consensus.relay.receipts import Code
-from consensus.relay.registry import ChainStage
+from consensus.relay.registry import ChainStanding
 from consensus.relay.run import Run
 
 
@@ -27,7 +27,7 @@ def pause_refusal(run: Run, chain: int, span_ms: int) -> str | None:
     record = run.registry.chain(chain)
     if record is None:
         return f"there is no chain {chain}"
-    if record.stage == ChainStage.STOPPED:
+    if record.stage == ChainStanding.STOPPED:
         return f"chain {chain} is stopped"
     longest = run.parameters.council_pause_ms
     return None if 0 < span_ms <= longest else f"a pause takes 1 to {longest} ms (council_pause_ms)"

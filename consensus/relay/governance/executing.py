@@ -29,7 +29,7 @@ from consensus.relay.offences.records import CaseState
 from consensus.relay.offences.veto import find_case, veto
 from consensus.relay.parameters import ChainTerms, Parameters
 from consensus.relay.receipts import Code
-from consensus.relay.registry import ChainStage, asks_top
+from consensus.relay.registry import ChainStanding, asks_top
 from consensus.relay.run import Run
 
 
@@ -132,7 +132,7 @@ def carry_out(run: Run, measure: Measure) -> str | None:
             run.registry.put_chain(replace(record, paused_until_ms=run.context.time_ms))
         case StopChain():
             record = run.registry.existing_chain(measure.chain)
-            run.registry.put_chain(replace(record, stage=int(ChainStage.STOPPED)))
+            run.registry.put_chain(replace(record, stage=int(ChainStanding.STOPPED)))
         case SetCouncil():
             seat(run, measure)
         case SwitchVersion():
@@ -205,7 +205,7 @@ def _open_chain_refusal(run: Run, chain: int) -> str | None:
     record = run.registry.chain(chain)
     if record is None:
         return f"there is no chain {chain}"
-    return f"chain {chain} is stopped" if record.stage == ChainStage.STOPPED else None
+    return f"chain {chain} is stopped" if record.stage == ChainStanding.STOPPED else None
 
 
 def _case_refusal(run: Run, number: int, at_ms: int) -> str | None:

@@ -23,7 +23,7 @@ from consensus.relay.notices.records import (
     feed_key,
     slash_notice_key,
 )
-from consensus.relay.registry import ChainStage
+from consensus.relay.registry import ChainStanding
 from consensus.relay.run import Run
 
 
@@ -50,7 +50,7 @@ def feed_consumer(run: Run, chain: ChainId) -> None:
 def _feed(run: Run, notices: NoticesRecord, chain: ChainId) -> None:
     record = run.registry.existing_chain(chain)
     held = run.ledger.record(FeedRecord, feed_key(chain))
-    if record.stage == ChainStage.STOPPED or (held is None and not notices.slashes and not _newest(run)):
+    if record.stage == ChainStanding.STOPPED or (held is None and not notices.slashes and not _newest(run)):
         return
     feed = before = held or _first(run, notices, record.registered_height)
     delivered, sent = run.registry.lanes.cursors(RelayEndpoint(), ChainEndpoint(chain=chain))
