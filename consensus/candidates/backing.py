@@ -100,6 +100,7 @@ class Backing:
         self._validators = validators
         self._verify = verify
         self._view: RelayView | None = None
+        self._attesters: dict[ChainId, Attesters | None] = {}
         self._candidates: dict[Hash, Tracked] = {}
         self._early = EarlyAttestations()
         self._next = EarlyAttestations()  # of the epoch after this
@@ -262,8 +263,11 @@ class Backing:
             yield from self._proceed(found)
 
     def _asked(self, found: Tracked) -> Attesters | None:
-        view = self._view
-        return None if view is None else view.attesters(found.header.chain, self._epoch, self._validators)
+        """Who attests its chain; looked up once for each view and epoch."""
+        view, chain = self._view, found.header.chain
+        if view is not None and chain not in self._attesters:
+            self._attesters[chain] = view.attesters(chain, self._epoch, self._validators)
+        return self._attesters.get(chain)
 
     def _takes_part(self, found: Tracked) -> bool:
         """Whether this validator is to execute a candidate: it attests the chain, or there is a dispute."""
@@ -387,6 +391,7 @@ class Backing:
     def _on_epoch(self, event: EpochBegan) -> Iterator[BackingEffect]:
         """Nothing that was signed in the epoch before counts any more: what is in flight is attested anew."""
         self._own, self._epoch, self._validators = event.own, event.epoch, event.validators
+        self._attesters.clear()
         for found in list(self._candidates.values()):
             found.forget_attestations()
             yield from self._move(found, Stage.COLLATED)
@@ -399,6 +404,7 @@ class Backing:
 
     def _on_advanced(self, view: RelayView) -> Iterator[BackingEffect]:
         self._view = view
+        self._attesters.clear()
         for sender, candidate in self._early.overdue(view.height):
             yield SendCandidateMessage(receiver=sender, message=PovRequest(candidate=candidate))
         chains = sorted({each.header.chain for each in self._candidates.values()})

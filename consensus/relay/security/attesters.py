@@ -8,6 +8,7 @@ An epoch's turn looks at each member's allocations and at the terms of each chai
 at most 200 times 16 of the one and as many of the other, never at accounts or delegators.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from consensus.agreement.validators import ValidatorSet
@@ -68,9 +69,14 @@ def allocated(state: Reads, chain: int, epoch: int, index: int) -> int:
 def freeze(ledger: Ledger, epoch: Epoch) -> None:
     """Write the attesters of `epoch`, whose set and exposures have just been written."""
     members = epoch_members(ledger, epoch)
-    supports = [_exposed(ledger, epoch, each.account) for each in members.members]
     named = _allocations(ledger, epoch, members)
     top = ledger.record(TopChainsRecord, TOP_CHAINS_KEY)
+    asked = (
+        range(len(members.members))
+        if top and top.chains
+        else sorted({each for found in named.values() for each in found})
+    )
+    supports = {index: _exposed(ledger, epoch, members.members[index].account) for index in asked}
     now_ms = ledger.existing(LastBlock, LAST_BLOCK_KEY).time_ms
     frozen: list[ChainId] = []
     for chain in sorted({*named, *(top.chains if top else ())}):
@@ -122,7 +128,7 @@ def _allocations(ledger: Ledger, epoch: Epoch, members: EpochSetRecord) -> dict[
 
 
 def _at_risk(
-    terms: SubsetTerms, members: EpochSetRecord, supports: list[int], opted_in: dict[int, int]
+    terms: SubsetTerms, members: EpochSetRecord, supports: Mapping[int, int], opted_in: dict[int, int]
 ) -> dict[int, int]:
     """By member: what it has at risk on a chain, at most its exposure."""
     amounts = {index: min(amount, supports[index]) for index, amount in opted_in.items()}

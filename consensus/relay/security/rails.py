@@ -20,7 +20,7 @@ cause; and what an instance does with messages that it has already got.
 
 from dataclasses import dataclass, replace
 
-from consensus.primitives.codec import U32, U128, decode
+from consensus.primitives.codec import U32, U64, U128, decode
 from consensus.primitives.ids import Hash, Milliseconds
 from consensus.primitives.tree import tree_key
 from consensus.relay.epochs import Reads
@@ -33,7 +33,7 @@ class RailRecord:
     """What left a chain in the running window, and until when it is held."""
 
     since_ms: Milliseconds = Milliseconds(0)  # noqa: RUF009  (a NewType)
-    messages: U32 = 0
+    messages: U64 = 0
     units: U128 = 0
     held_until_ms: Milliseconds = Milliseconds(0)  # noqa: RUF009
     trips: U32 = 0  # ever
