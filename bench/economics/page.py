@@ -45,8 +45,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "`make economics` writes this page. Agents act on the real state transition, block by block, with"
         " real evidence, votes, elections, slashes and rewards; only signatures are an oracle's. An epoch"
-        " is a day of 18 blocks; all parameters are the defaults but for the length of an epoch and of a round"
-        " of participation. Units were conserved to the last one in every run.",
+        " is a day of 18 blocks; all parameters are the defaults but for the length of an epoch and of a"
+        " round of participation. Units were conserved to the last one in every run.",
         "",
         f"## By conduct and share of all stake, over {report['epochs']} days",
         "",
@@ -84,9 +84,9 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "## One stake as several validators",
         "",
-        "Yield of an honest stake in a year, in percent, without what leaders earn. Where one validator would be"
-        " above a third, the cap on voting power takes what splitting gives back: it bounds what one key can do,"
-        " not who is rich. The last row splits where seats are scarce, beside 8 honest validators.",
+        "Yield of an honest stake in a year, in percent, without what leaders earn. Where one validator would"
+        " be above a third, the cap on voting power takes what splitting gives back: it bounds what one key"
+        " can do, not who is rich. The last row splits where seats are scarce, beside 8 honest validators.",
         "",
         _markdown_table(
             ["", *(_percent_of(share) for share in SPLIT_SHARES)],
