@@ -29,6 +29,7 @@ from consensus.light.slashing_proof import SlashingRefused, verify_slashing_proo
 from consensus.primitives.codec import decode
 from consensus.primitives.ids import Amount, Epoch, Hash, PublicKey
 from consensus.relay.offences.records import OffenceRecord, offence_key
+from consensus.relay.stake.pools import worth
 from consensus.relay.stake.records import (
     PoolRecord,
     PositionRecord,
@@ -94,7 +95,8 @@ class _Case:
         found = []
         for each in self.delegators:
             position = await self.record(PositionRecord, position_key(pool, each.public))
-            found.append(position.shares * held.tokens // held.shares)
+            stands = position is not None and position.generation == held.generation  # not cut to nothing
+            found.append(worth(held, position.shares) if stands else 0)
         return found
 
     async def convicted(self) -> EvidenceReport:
