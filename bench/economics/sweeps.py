@@ -1,6 +1,5 @@
 """What every conduct brings, by share of stake, and how that depends on the decisive parameters."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -185,7 +184,7 @@ def run_all(cases: Iterable[Case], jobs: int) -> Results:
     wanted = list(dict.fromkeys(each for case in cases for each in (case, case.honest)))
     if jobs == 1:
         return dict(zip(wanted, map(simulate, wanted), strict=True))
-    with ProcessPoolExecutor(max_workers=jobs, initializer=os.nice, initargs=(5,)) as pool:
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
         return dict(zip(wanted, pool.map(simulate, wanted, chunksize=2), strict=True))
 
 
