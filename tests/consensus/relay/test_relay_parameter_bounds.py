@@ -14,3 +14,12 @@ def test_sizes_are_bounded_by_the_wire(name: str, bound: int) -> None:
     assert getattr(Parameters(**{name: bound}), name) == bound
     with pytest.raises(ValueError, match=name):
         Parameters(**{name: bound + 1})
+
+
+@pytest.mark.parametrize(("step", "fits"), [(0, False), (1, True), (10**9, True), (10**9 + 1, False)])
+def test_a_commission_can_always_change_and_by_no_more_than_all(step: int, fits: bool) -> None:
+    if fits:
+        assert Parameters(commission_step_ppb=step).commission_step_ppb == step
+    else:
+        with pytest.raises(ValueError, match="commission_step_ppb"):
+            Parameters(commission_step_ppb=step)
