@@ -113,7 +113,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"## All on one chain, {report['market']['epochs']} days",
         "",
-        "Each agent has 2.5 % of all stake, half of it its delegators', who move to the best net yield.",
+        "Each agent has 2.5 % of all stake, half of it its delegators', who move to the best net yield."
+        " Without what leaders earn.",
         "",
         _markdown_table(
             ["agent", "wealth in the end, of what it began with", "units slashed from all behind it"],

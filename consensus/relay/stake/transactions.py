@@ -133,7 +133,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetCommission:
-    """Take another share of what delegators earn; once an epoch, within what the bond fixed."""
+    """Take another share of what delegators earn; once an epoch, within what the bond fixed, and by no more
+    than `commission_step_ppb`."""
 
     WIRE_TAG: ClassVar[int] = 24
     commission_ppb: U32
