@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from consensus.primitives.ids import Epoch, Hash, PublicKey
+from consensus.relay.ledger import Pot
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
 from consensus.relay.stake.holdings import Place
@@ -116,7 +117,8 @@ def claim(run: Run, sender: PublicKey, pool: Hash) -> tuple[Code, bytes]:
 
 def deposit_refusal(run: Run, sender: PublicKey, pool: Hash, amount: int) -> Code:
     """Why `sender` can not put `amount` units into a pool; OK if it can."""
-    if run.stakes.total_bonded() + amount > MAX_STAKE or not run.stakes.holdings.has_room(sender, pool):
+    there = run.stakes.total_bonded() + run.ledger.pot(Pot.SLASHED)  # of which a veto may give back
+    if there + amount > MAX_STAKE or not run.stakes.holdings.has_room(sender, pool):
         return Code.OVER_LIMIT
     if amount == 0:
         return Code.BELOW_MINIMUM

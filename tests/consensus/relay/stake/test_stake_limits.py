@@ -1,10 +1,12 @@
 """What an account can bring about by filling up what is limited."""
 
-from stake_acts import ALICE, OWN, V, delegated, done
+from stake_acts import ALICE, OWN, V, delegated, done, refused
 from stake_world import StakeWorld
 
+from consensus.primitives.ids import Epoch
+from consensus.relay.receipts import Code
 from consensus.relay.stake.records import MAX_HOLDINGS, main_pool, nomination_name
-from consensus.relay.stake.transactions import Redelegate, Undelegate, Withdraw
+from consensus.relay.stake.transactions import Delegate, Redelegate, Undelegate, Withdraw
 
 
 def test_who_holds_as_many_pools_as_it_may_can_still_settle_a_move() -> None:
@@ -28,3 +30,15 @@ def test_who_holds_as_many_pools_as_it_may_can_still_settle_a_move() -> None:
     pools = [each.pool for each in world.stakes.held_by(ALICE)]
     assert len(pools) == len(set(pools)) < MAX_HOLDINGS
     assert main_pool(OWN[1]) in pools
+
+
+def test_what_was_cut_and_may_come_back_keeps_its_room(monkeypatch) -> None:
+    """All stake together is below 2^64, so that voting power can be written. What is slashed may be given
+    back by a veto, on top of whatever came in its place."""
+    world = StakeWorld()
+    monkeypatch.setattr("consensus.relay.stake.delegating.MAX_STAKE", 4_500)
+    cuts = world.stakes.cut(OWN[0], Epoch(1), 800)
+    assert refused(world, ALICE, Delegate(validators=(V[1],), amount=501)) is Code.OVER_LIMIT
+    delegated(world, ALICE, V[1:2], 500)
+    assert world.stakes.give_back(cuts) == 800
+    assert world.stakes.total_bonded() == 4_500
