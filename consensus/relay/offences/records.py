@@ -37,7 +37,8 @@ class CaseState(enum.IntEnum):
 
 
 MAX_ALLOCATION_FAULTS: Final = 16  # chains on which one validator is convicted in one epoch
-MAX_CUT_POOLS: Final = 256  # a nomination has 65 pools; one whose stake was cut to nothing counts anew
+MAX_CUT_POOLS: Final = 4_096  # a nomination has 65 pools; of each conviction they count anew if they were
+# cut to nothing by the one before, and there are MAX_ALLOCATION_FAULTS and a few of one validator and epoch
 
 METER_KEY: Final = tree_key(b"relay", b"slash-meter")
 CASES_KEY: Final = tree_key(b"relay", b"slash-cases")
