@@ -1,9 +1,10 @@
 """What the state keeps of shared security, and where each leaf is.
 
-allocations    validator → AllocationsRecord: what it allocated to which chain, from which epoch on
-attesters      chain and epoch → AttestersRecord, as long as the epoch's set
-attested       epoch → AttestedRecord: which chains have one of it
-top-chains     TopChainsRecord: the chains that ask members to attest who did not opt in
+allocations       validator → AllocationsRecord: what it allocated to which chain, from which epoch on
+attesters         chain and epoch → AttestersRecord, as long as the epoch's set
+attested-chains   epoch → AttestedRecord: which chains have one of it
+rail              chain → RailRecord (`rails`): what left it in the running window
+top-chains        TopChainsRecord: the chains that ask members to attest who did not opt in
 """
 
 from dataclasses import dataclass
@@ -96,4 +97,4 @@ def attesters_key(chain: int, epoch: int) -> Hash:
 
 def attested_key(epoch: int) -> Hash:
     """Where it is kept which chains have attesters in an epoch."""
-    return tree_key(b"attested", epoch.to_bytes(8, "big"))
+    return tree_key(b"attested-chains", epoch.to_bytes(8, "big"))
