@@ -134,6 +134,7 @@ class Node:
             if isinstance(each, CertificateRecord):  # perhaps not archived before the process ended
                 self.final_chain.archive(each.certificate)
         self.epochs.follow(lambda: self.final_chain.view)
+        self.mempool.govern(self.final_chain.view.parameters)
         self.evidence = EvidencePool(
             path=config.data_path / EVIDENCE_FILE,
             chain_id_hash=genesis_hash,
