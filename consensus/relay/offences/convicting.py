@@ -36,7 +36,7 @@ from consensus.relay.offences.records import (
 )
 from consensus.relay.offences.standing import punish
 from consensus.relay.offences.table import TABLE, OffenceKind
-from consensus.relay.offences.veto import find_case, keep_cuts, make_firm, open_case, record_of
+from consensus.relay.offences.veto import find_case, keep_cuts, make_firm, open_case, prolong, record_of
 from consensus.relay.parameters import BILLION
 from consensus.relay.ring import Ring
 from consensus.relay.run import Run
@@ -196,6 +196,8 @@ def _collect(run: Run, before: OffenceRecord, after: OffenceRecord, reporter: Pu
         for_good += gained
     own = own_before - run.stakes.self_stake(after.account, after.epoch)
     contested_own = own * contested_units // total if total else 0
+    if case is not None and before.case and contested_units:
+        case = prolong(run, case)
     if case is not None:
         run.ledger.put(case_key(case.number), replace(case, own=case.own + contested_own))
         after = replace(after, case=case.number)

@@ -47,8 +47,7 @@ def open_case(run: Run, record: OffenceRecord, reporter: PublicKey | None) -> Ca
     """A fresh case for what is about to be cut."""
     number = case_count(run.ledger) + 1
     run.ledger.put(CASES_KEY, CaseCounter(opened=number))
-    until_ms = Milliseconds(run.context.time_ms + run.parameters.veto_ms)
-    _windows(run).push(number.to_bytes(8, "big") + until_ms.to_bytes(8, "big"))
+    until_ms = _open_window(run, number)
     return CaseRecord(
         number=number,
         account=record.account,
@@ -61,6 +60,17 @@ def open_case(run: Run, record: OffenceRecord, reporter: PublicKey | None) -> Ca
         reporter=reporter,
         own=0,
     )
+
+
+def prolong(run: Run, case: CaseRecord) -> CaseRecord:
+    """The case, to which was added: there is as long to veto what came last as what came first."""
+    return replace(case, until_ms=_open_window(run, case.number))
+
+
+def _open_window(run: Run, number: int) -> Milliseconds:
+    until_ms = Milliseconds(run.context.time_ms + run.parameters.veto_ms)
+    _windows(run).push(number.to_bytes(8, "big") + until_ms.to_bytes(8, "big"))
+    return until_ms
 
 
 def keep_cuts(run: Run, case: CaseRecord, edge: int, cuts: Sequence[Cut]) -> CaseRecord:
@@ -137,7 +147,7 @@ def lapse_due(run: Run) -> None:
             return
         windows.pop()
         case = find_case(run.ledger, int.from_bytes(entry[:8], "big"))
-        if case is not None and case.state == CaseState.OPEN:
+        if case is not None and case.state == CaseState.OPEN and case.until_ms <= run.context.time_ms:
             _lapse(run, case)
 
 
@@ -224,9 +234,8 @@ def case_count(ledger: Ledger) -> int:
 
 def open_cases(ledger: Ledger, limit: int) -> tuple[CaseRecord, ...]:
     """The oldest cases that may still be vetoed, of the first `limit` that had a window."""
-    found = (
-        find_case(ledger, int.from_bytes(entry[:8], "big")) for entry in Ring(ledger, b"cases").entries(limit)
-    )
+    numbers = {int.from_bytes(entry[:8], "big"): None for entry in Ring(ledger, b"cases").entries(limit)}
+    found = (find_case(ledger, number) for number in numbers)
     return tuple(each for each in found if each is not None and each.state == CaseState.OPEN)
 
 

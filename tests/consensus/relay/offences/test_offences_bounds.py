@@ -1,13 +1,14 @@
 """What a case remembers fits into its leaves, however it comes about."""
 
-from offences_world import ACCOUNTS, Court, settled
+from offences_world import ACCOUNTS, HOUR_MS, Court, settled
 
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import Epoch
 from consensus.relay.offences.convicting import convict
 from consensus.relay.offences.records import MAX_ALLOCATION_FAULTS, CutsRecord, case_cut_key
 from consensus.relay.offences.table import TABLE, OffenceKind
-from consensus.relay.offences.veto import find_case, keep_cuts
+from consensus.relay.offences.veto import find_case, keep_cuts, open_cases, veto
+from consensus.relay.receipts import Code
 from consensus.relay.stake.holdings import Cut
 from consensus.relay.stake.records import MAX_LEAVING, MAX_MOVES
 
@@ -32,3 +33,32 @@ def test_an_edge_whose_pools_are_emptied_and_filled_again_between_convictions_is
     record = court.ledger.record(CutsRecord, case_cut_key(1, 0))
     assert record is not None
     assert len(record.cuts) >= times * pools
+
+
+def test_what_is_cut_last_can_be_vetoed_as_long_as_what_was_cut_first() -> None:
+    """A case takes up what else the validator is convicted of for that epoch. If its window stayed, a verdict
+    held back until the last moment of a lesser one's would leave nobody the time to vote on it."""
+    court = Court(settled())
+    convict(court.run, ACCOUNTS[1], Epoch(2), OffenceKind.FALSE_ACCUSATION)
+    court.wait(9 * HOUR_MS)
+    first, stake = court.contested(), court.run.stakes.total_bonded()
+    convict(court.run, ACCOUNTS[1], Epoch(2), OffenceKind.ATTESTED_INVALID)
+    court.wait(2 * HOUR_MS)  # the window of the first is over
+    assert court.contested() > first > 0
+    assert [each.number for each in open_cases(court.ledger, 9)] == [1]
+    assert veto(court.run, 1) is Code.OK
+    assert court.run.stakes.total_bonded() == stake + first
+    court.drain()
+    court.check()
+
+
+def test_a_window_that_was_prolonged_ends_too() -> None:
+    court = Court(settled())
+    convict(court.run, ACCOUNTS[1], Epoch(2), OffenceKind.FALSE_ACCUSATION)
+    court.wait(9 * HOUR_MS)
+    convict(court.run, ACCOUNTS[1], Epoch(2), OffenceKind.ATTESTED_INVALID)
+    court.wait(10 * HOUR_MS)
+    assert veto(court.run, 1) is Code.NO_SUCH_CASE
+    assert court.contested() == 0
+    court.drain()
+    court.check()
