@@ -27,6 +27,7 @@ from bench.ports import free_ports
 from consensus.agreement.evidence import Evidence
 from consensus.light.slashing_proof import SlashingRefused, verify_slashing_proof
 from consensus.primitives.codec import decode
+from consensus.primitives.errors import LocalFault
 from consensus.primitives.ids import Amount, Epoch, Hash, PublicKey
 from consensus.relay.offences.records import OffenceRecord, offence_key
 from consensus.relay.stake.pools import worth
@@ -51,6 +52,7 @@ from node.genesis_file import read_genesis
 DELEGATORS: Final = 3
 DELEGATED: Final = Amount(STAKE // 4)
 EPOCH_BLOCKS: Final = 40
+DISPUTE_MS: Final = 3_000
 IDLE_INTERVAL_MS: Final = 30
 POLL_S: Final = 0.05
 TIMEOUT_S: Final = 120.0
@@ -100,16 +102,22 @@ class _Case:
         return found
 
     async def convicted(self) -> EvidenceReport:
-        """Wait for a final block that carries evidence against the culprit."""
-        with trio.fail_after(TIMEOUT_S):
+        """Wait for a final block that carries evidence against the culprit. Raises LocalFault."""
+        with trio.move_on_after(TIMEOUT_S):
             while True:
                 for each in await self.witness.evidence():
                     if each.height is not None:
                         return each
                 await trio.sleep(POLL_S)
+        status = await self.witness.status()
+        raise LocalFault(
+            f"no evidence in a final block within {TIMEOUT_S:g} s, at height {status.final_height}:"
+            " the two may not have signed twice; try again"
+        )
 
-    async def told(self, epoch: Epoch) -> agora.SlashRecord | None:
-        """The slash for an epoch, as its collator has the consumer chain's state; None if it is not told."""
+    async def told(self, epoch: Epoch, *states: agora.SlashState) -> agora.SlashRecord | None:
+        """The slash for an epoch, as its collator has the consumer chain's state, in one of these states;
+        None if that does not come in time."""
         if self.cluster.collator is None:
             raise RuntimeError("this network has no collator")
         collator = self.cluster.clients[self.cluster.collator]
@@ -117,8 +125,8 @@ class _Case:
         with trio.move_on_after(NOTICE_TIMEOUT_S):
             while True:
                 raw = (await collator.chain_state(AGORA_CHAIN, key)).value
-                if raw is not None:
-                    return agora.decode_slash(raw)
+                if raw is not None and (found := agora.decode_slash(raw)).state in states:
+                    return found
                 await trio.sleep(POLL_S)
         return None
 
@@ -155,6 +163,7 @@ async def run(validators: int) -> dict[str, Any]:
         validators=validators,
         idle_interval_ms=IDLE_INTERVAL_MS,
         epoch_blocks=EPOCH_BLOCKS,
+        dispute_ms=DISPUTE_MS,
     )
     with tempfile.TemporaryDirectory(prefix="phalanx-equivocate-") as scratch:
         async with start_cluster(lay_out(Path(scratch) / "net", plan)) as cluster:
@@ -168,8 +177,9 @@ async def run(validators: int) -> dict[str, Any]:
 
 async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dict[str, Any]:
     evidence = await case.convicted()
-    told = await case.told(evidence.epoch)
+    told = await case.told(evidence.epoch, agora.SlashState.PENDING, agora.SlashState.IN_EFFECT)
     removed = await case.removed(Epoch(evidence.epoch + 1))
+    acted = await case.told(evidence.epoch, agora.SlashState.IN_EFFECT)
     offence = await case.record(OffenceRecord, offence_key(case.account, evidence.epoch))
     standing = Standing((await case.record(ValidatorRecord, validator_key(case.account))).standing)
     after = await case.worth()
@@ -192,7 +202,8 @@ async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dic
         "standing": standing.name.lower(),
         "removed_at_epoch": removed,
         "consumer_notified": told is not None and told.amount > 0,
-        "consumer_slash": None if told is None else {"amount": told.amount, "state": told.state.name.lower()},
+        "consumer_acted": acted is not None,
+        "consumer_amount": 0 if acted is None else acted.amount,
         "forks": found.forks,
         "heights_compared": found.heights,
     }
@@ -211,6 +222,8 @@ def broken_promises(report: dict[str, Any]) -> list[str]:
         broken.append("the evidence makes no slashing proof")
     if not report["consumer_notified"]:
         broken.append("the consumer chain's state shows no slash")
+    if not report["consumer_acted"]:
+        broken.append("the consumer chain's slash took no effect")
     if not report["jailed"]:
         broken.append("the validator was not jailed")
     return broken

@@ -42,6 +42,7 @@ class Plan:
     amnesia: str = "probe"
     epoch_blocks: int = 10_000
     idle_accounts: int = 0
+    dispute_ms: int = agora.DISPUTE_MS  # for how long the consumer chain holds a slash
     parameters: Mapping[str, int] = field(default_factory=dict)  # of the genesis, where others than these
 
     def person(self, name: str) -> SigningKey:
@@ -94,7 +95,7 @@ class Plan:
 
     def _agora(self, funded: list[PublicKey]) -> GenesisChain:
         balances = dict.fromkeys(funded, AGORA_FUNDS)
-        pairs = agora.genesis_pairs(self.agora_domain(), balances, self.module)
+        pairs = agora.genesis_pairs(self.agora_domain(), balances, self.module, self.dispute_ms)
         return GenesisChain(
             name=AGORA_NAME,
             owner=self.person("alice").public,

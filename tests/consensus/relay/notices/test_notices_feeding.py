@@ -91,6 +91,17 @@ def test_a_notice_says_whom_for_what_and_names_the_fault() -> None:
     assert slash.fault == fault_hash(fault_bytes(piece, key, found.network.hash))
 
 
+def test_a_boundary_blocks_own_slashes_come_before_the_set_above_it() -> None:
+    found = world(epoch_blocks=4)
+    while found.network.height < 3:
+        found.network.block()
+    found.network.block(evidence=[evidence(found.network, 2)])
+    slash, after = found.consume_all()
+    assert isinstance(slash, Slash)
+    assert isinstance(after, Set)
+    assert (after.epoch, after.slashes, slash.height) == (2, 1, 4)
+
+
 def test_accomplices_convicted_later_raise_what_the_first_pays_by_a_notice_of_its_own() -> None:
     found = world()
     for index in (0, 1):
