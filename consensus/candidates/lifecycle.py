@@ -1,4 +1,4 @@
-"""The life of a candidate under `replicated`, and when it may move on (DESIGN.md section 6).
+"""The life of a candidate, and when it may move on (DESIGN.md section 6).
 
 The stages are a table. What a candidate must satisfy to take effect is `header_refusal`, used alike by the
 collator that builds it, the validators that attest it and the transition that enacts it, each against the
@@ -40,11 +40,11 @@ class Stage(enum.Enum):
 TRANSITIONS: Final[Mapping[Stage, frozenset[Stage]]] = {
     # a first validator re-executed it, found it valid and said so
     Stage.COLLATED: frozenset({Stage.BACKED, Stage.REJECTED, Stage.TIMED_OUT}),
-    # under `replicated` an attestation is a promise to serve the whole PoV: what is approved is available
+    # an attestation is a promise to serve the whole PoV: what is approved is available
     # back to COLLATED: an epoch began, in whose set nobody attested it yet
     Stage.BACKED: frozenset({Stage.AVAILABLE, Stage.COLLATED, Stage.REJECTED, Stage.TIMED_OUT}),
     Stage.AVAILABLE: frozenset({Stage.APPROVED}),
-    # attested by more than 2/3 of all stake; a relay block may include it
+    # attested by more than 2/3 of those who are asked (`attesters`); a relay block may include it
     Stage.APPROVED: frozenset({Stage.ENACTED, Stage.COLLATED, Stage.TIMED_OUT}),
     Stage.ENACTED: frozenset(),
     Stage.REJECTED: frozenset(),

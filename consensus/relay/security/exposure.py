@@ -6,7 +6,7 @@ what could be lost of them at most (`worst_loss`), and for each chain how much o
 lose is at risk elsewhere too (`shared`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from consensus.agreement.thresholds import stake_thresholds
@@ -152,23 +152,8 @@ def _chain(
 ) -> ChainSecurity:
     chain, policy = ChainId(record.chain), Policy(record.terms.policy)
     powers = [each.stake for each in members.members]
-    if policy is Policy.REPLICATED:
-        signers = {
-            index: Signer(weight=power, risk=validators[index].stake, power=power)
-            for index, power in enumerate(powers)
-        }
-    else:
-        entries = records[chain].members if chain in records else ()
-        signers = {
-            each.index: Signer(weight=each.weight, risk=each.allocated, power=powers[each.index])
-            for each in entries
-        }
+    signers = _signers(policy, powers, validators, records.get(chain))
     coalition, cost = _corruption(parameters, list(signers.values()))
-    elsewhere = {
-        index: sum(each.units for each in validators[index].allocations if each.chain != chain)
-        for index in signers
-    }
-    overlap = sum(min(each.risk, elsewhere[index]) for index, each in signers.items())
     whole = sum(powers)
     old = not is_capped(record)
     outflow, rails = rail(state, chain), record.terms.rails
@@ -184,7 +169,7 @@ def _chain(
         ),
         coalition=coalition.members,
         cost_to_corrupt=Amount(cost),
-        shared=Amount(min(coalition.risk, overlap)),
+        shared=Amount(min(coalition.risk, _overlap(chain, signers, validators))),
         convictable=bool(signers) and whole - coalition.power >= stake_thresholds(whole).quorum,
         value=Amount(record.balance),
         value_cap=None if old else Amount(value_cap(parameters, record, now_ms)),
@@ -196,6 +181,33 @@ def _chain(
         left_messages=outflow.messages if running else 0,
         held_until_ms=outflow.held_until_ms if now_ms < outflow.held_until_ms else None,
     )
+
+
+def _signers(
+    policy: Policy,
+    powers: Sequence[int],
+    validators: Sequence[ValidatorExposure],
+    record: AttestersRecord | None,
+) -> dict[int, Signer]:
+    """Who attests a chain, by index."""
+    if policy is Policy.REPLICATED:
+        return {
+            index: Signer(weight=power, risk=validators[index].stake, power=power)
+            for index, power in enumerate(powers)
+        }
+    return {
+        each.index: Signer(weight=each.weight, risk=each.allocated, power=powers[each.index])
+        for each in (record.members if record else ())
+    }
+
+
+def _overlap(chain: ChainId, signers: Mapping[int, Signer], validators: Sequence[ValidatorExposure]) -> int:
+    """Units of what they have at risk on a chain that are, at most, at risk on other `subset` chains too."""
+    elsewhere = {
+        index: sum(each.units for each in validators[index].allocations if each.chain != chain)
+        for index in signers
+    }
+    return sum(min(each.risk, elsewhere[index]) for index, each in signers.items())
 
 
 def _corruption(parameters: Parameters, signers: Sequence[Signer]) -> tuple[Coalition, int]:
