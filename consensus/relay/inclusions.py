@@ -86,7 +86,7 @@ def _attestation_refusal(run: Run, inclusion: CandidateInclusion, candidate: Has
     if counting is None:
         return "nobody attests its chain in this epoch"
     if any(index not in counting for index, _ in signed):
-        return "an attester did not opt in to its chain"
+        return "an attester is not asked to attest its chain"
     if counting.weight(index for index, _ in signed) < counting.quorum:
         return "its attesters hold no more than 2/3 of the stake"
     message = statement_sign_bytes(

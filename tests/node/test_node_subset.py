@@ -45,7 +45,7 @@ def test_its_members_alone_attest_and_any_leader_has_it_enacted(pool, tmp_path) 
             assert not world.stores[3].held  # it promised nobody to serve what it did not execute
             # a stranger's signature beside those of members: the transition refuses it
             stranger = network.attest(inclusion.header, who=(0, 3))
-            assert "did not opt in" in network.execute(inclusions=[stranger]).void[inclusion.header.hash]
+            assert "not asked to attest" in network.execute(inclusions=[stranger]).void[inclusion.header.hash]
             assert world.block(leader=3).enacted == (inclusion.header.hash,)
             assert world.head.head == inclusion.header.hash
             assert not world.blamed

@@ -15,6 +15,7 @@ from consensus.relay.epochs import Reads
 from consensus.relay.ledger import RECORD_LIMIT, Ledger
 from consensus.relay.receipts import Code
 from consensus.relay.run import Run
+from consensus.relay.security.attesters import silence
 from consensus.relay.security.records import (
     MAX_ALLOCATIONS,
     Allocation,
@@ -59,7 +60,7 @@ def apply_security(run: Run, sender: PublicKey, action: SecurityAction) -> Code:
 
 
 def end_allocation(ledger: Ledger, account: PublicKey, chain: ChainId) -> None:
-    """A conviction on a chain: the validator attests it in no epoch to come, and can not opt in again for
+    """A conviction on a chain: the validator has no say there from now on, and can not opt in again for
     `jail_epochs`."""
     held = allocations(ledger, account).of(chain)
     newest = newest_epoch(ledger)
@@ -71,6 +72,8 @@ def end_allocation(ledger: Ledger, account: PublicKey, chain: ChainId) -> None:
         barred_until=Epoch(newest + ledger.parameters.jail_epochs),
     )
     _put(ledger, account, ended, newest)
+    for epoch in (Epoch(newest - 1), newest):  # the running one is one of them
+        silence(ledger, chain, account, epoch)
 
 
 def _refusal(run: Run, sender: PublicKey, action: SecurityAction) -> Code:

@@ -9,6 +9,7 @@ at most 200 times 16 of the one and as many of the other, never at accounts or d
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from consensus.agreement.validators import ValidatorSet
@@ -101,6 +102,19 @@ def freeze(ledger: Ledger, epoch: Epoch) -> None:
         ledger.put(attested_key(epoch), AttestedRecord(chains=tuple(frozen)))
 
 
+def silence(ledger: Ledger, chain: int, account: PublicKey, epoch: Epoch) -> None:
+    """A validator was convicted on a chain: it has no say in an epoch whose attesters are frozen already. The
+    others' weights stay, and so does what it had at risk."""
+    record = attesters_record(ledger, chain, epoch)
+    if record is None:
+        return
+    members = epoch_members(ledger, epoch).members
+    entries = tuple(
+        replace(each, weight=0) if members[each.index].account == account else each for each in record.members
+    )
+    ledger.put(attesters_key(chain, epoch), AttestersRecord(members=entries))
+
+
 def forget(ledger: Ledger, epoch: Epoch) -> None:
     """Remove what is kept of an epoch for which nobody answers any more."""
     for chain in attested_chains(ledger, epoch):
@@ -144,8 +158,8 @@ def _decode(raw: bytes) -> AttestersRecord:
 
 
 @lru_cache(maxsize=256)
-def _attesters(raw: bytes, size: int) -> Attesters:
+def _attesters(raw: bytes, size: int) -> Attesters | None:
     weights = [0] * size
     for each in _decode(raw).members:
         weights[each.index] = each.weight
-    return weighed(weights)
+    return weighed(weights) if any(weights) else None

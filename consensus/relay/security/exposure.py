@@ -198,6 +198,7 @@ def _signers(
     return {
         each.index: Signer(weight=each.weight, risk=each.allocated, power=powers[each.index])
         for each in (record.members if record else ())
+        if each.weight
     }
 
 

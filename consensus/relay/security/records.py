@@ -51,7 +51,8 @@ class AllocationsRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttesterEntry:
-    """One attester: `allocated` is what a fault on the chain can cost it, `weight` its say."""
+    """One attester: `allocated` is what a fault on the chain can cost it, `weight` its say: 0 once it was
+    convicted there."""
 
     index: U16  # in the epoch's set
     allocated: U128
@@ -60,7 +61,7 @@ class AttesterEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttestersRecord:
-    """Who attests a chain in one epoch, by index; at least one."""
+    """Who attests a chain in one epoch, by index; at least one, as the epoch begins."""
 
     WIRE_VERSION: ClassVar[int] = 1
     members: Annotated[tuple[AttesterEntry, ...], MaxLength(MAX_ATTESTERS)]

@@ -54,8 +54,8 @@ def test_those_who_opted_in_decide_and_nobody_else() -> None:
         return result.void.get(header.hash, "enacted")
 
     assert "2/3" in outcome((0, 1))
-    assert "did not opt in" in outcome((0, 3))
-    assert "did not opt in" in outcome((1, 3))
+    assert "not asked to attest" in outcome((0, 3))
+    assert "not asked to attest" in outcome((1, 3))
     assert outcome((0, 1, 2)) == "enacted"
     assert outcome((0, 1, 3)) == "enacted"  # more than 2/3 of all stake: all validators may judge
     assert network.block(inclusions=[network.attest(header, who=(0, 1, 2))]).enacted == (header.hash,)
@@ -168,6 +168,25 @@ def test_who_signed_against_a_verdict_of_all_pays_from_its_allocation_and_keeps_
     assert [each.index for each in members] == [1, 2]
     assert total_supply(network.view, ALL_ACCOUNTS) == network.view.supply().issued
     assert network.view.supply().issued >= issuance(network.genesis)
+
+
+def test_a_convicted_attester_has_no_say_from_the_next_candidate_on() -> None:
+    network = opted_in(subset_network(), {0: 700, 1: 200, 2: 100})
+    collator = Collator(network)
+    header = collator.offer([b"x"])
+    accusation = said(network, header, 0, Verdict.INVALID)
+    network.block(inclusions=[network.attest(header, who=(1, 2, 3))])
+    collator.advance()
+    following = collator.offer([b"y"])
+    alone = network.attest(following, who=(0,))
+    assert network.execute(inclusions=[alone]).enacted == (following.hash,)
+    assert network.execute(inclusions=[alone], statements=[accusation]).void  # statements come first
+    network.block(statements=[accusation])
+    assert "not asked" in network.execute(inclusions=[alone]).void[following.hash]
+    assert "2/3" in network.execute(inclusions=[network.attest(following, who=(1,))]).void[following.hash]
+    assert network.block(inclusions=[network.attest(following, who=(1, 2))]).enacted == (following.hash,)
+    record = attesters_record(network.view, CHAIN, network.epoch)
+    assert [(each.allocated, each.weight) for each in record.members] == [(700, 0), (200, 200), (100, 100)]
 
 
 def test_a_verdict_of_a_subset_convicts_nobody() -> None:
