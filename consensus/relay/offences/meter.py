@@ -46,7 +46,7 @@ def fill(meter: MeterRecord, *, base: int, rate_ppb: int, now_ms: int) -> MeterR
     units, rest = divmod(meter.rest + base * rate_ppb * elapsed, _PARTS)
     most = capacity(base, rate_ppb)
     level = meter.level + units
-    if level >= most:
+    if level > most:
         level, rest = most, 0
     return MeterRecord(level=level, rest=rest, base=base, time_ms=Milliseconds(max(now_ms, meter.time_ms)))
 
