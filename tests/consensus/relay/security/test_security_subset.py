@@ -16,10 +16,14 @@ from consensus.primitives.guest import Policy
 from consensus.primitives.ids import Amount
 from consensus.relay.elections.records import exposure
 from consensus.relay.genesis import issuance
+from consensus.relay.governance.executing import pace_of
+from consensus.relay.governance.records import Pace
+from consensus.relay.governance.transactions import SetTerms
 from consensus.relay.offences.judging import find_record
 from consensus.relay.offences.transactions import ReportStatement
 from consensus.relay.parameters import ChainTerms
 from consensus.relay.receipts import Code
+from consensus.relay.rewards.attesting import attesting
 from consensus.relay.security.allocations import allocations
 from consensus.relay.security.attesters import attesters_record
 from consensus.relay.security.rails import is_held
@@ -242,3 +246,26 @@ def test_no_history_slashes_more_than_an_allocation_or_than_the_stake(data) -> N
     assert all(cut <= frozen[chain - 1] for chain, cut in taken)
     assert sum(cut for _, cut in taken) == min(whole, sum(frozen))
     assert total_supply(network.view, ALL_ACCOUNTS) == network.view.supply().issued
+
+
+def test_attesters_share_a_fee_by_what_they_allocated_and_strangers_were_not_asked() -> None:
+    network = subset_network()
+    chain = network.genesis.chains[0]
+    terms = replace(chain.terms, fee_share_ppb=10**9)
+    network = Network(replace(network.genesis, chains=(replace(chain, terms=terms),)))
+    opted_in(network, {1: 750, 2: 250})
+    header = Collator(network).offer([b"x"])
+    fee = network.block(inclusions=[network.attest(header, who=(1, 2))]).receipts[0].fee
+    shared = fee - fee * network.view.parameters.burn_share_ppb // 10**9
+    found = attesting(network.view, network.epoch)
+    assert [each.asked for each in found] == [0, 1, 1, 0]
+    assert found[1].earned + found[2].earned == shared
+    assert abs(found[1].earned * 250 - found[2].earned * 750) <= 1_000
+    assert total_supply(network.view, ALL_ACCOUNTS) == network.view.supply().issued
+
+
+def test_to_ask_for_stake_that_nobody_allocated_takes_a_slow_vote() -> None:
+    open_to_all = ChainTerms(policy=int(Policy.SUBSET), subset=SubsetTerms())
+    top = replace(open_to_all, subset=SubsetTerms(top_ppb=10**8, top_allocation_ppb=10**8))
+    assert pace_of(SetTerms(chain=CHAIN, terms=open_to_all)) is Pace.ORDINARY
+    assert pace_of(SetTerms(chain=CHAIN, terms=top)) is Pace.SECURITY
