@@ -2,10 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import trio
 from click.testing import CliRunner
 
+from consensus.agreement.evidence import Evidence
+from consensus.light.slashing_proof import ContradictoryVotes, decode_slashing_proof
+from consensus.primitives.codec import encode
+from node.cli import slashing
 from node.cli.main import main
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "slashing_proofs.json").read_text())
@@ -52,3 +58,60 @@ def test_another_network_epoch_or_file_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"\0" * 70_000)
     assert "more than any slashing proof" in run(file, "--set-root", ROOT, code=1)["error"]
     run(file, "--set-root", "abc", code=2)
+
+
+# --- making
+
+
+class Node:
+    """A node that has the set of epoch 7, and of no other."""
+
+    url = "http://here"
+
+    def __init__(self, proof) -> None:
+        self.proof = proof
+
+    async def status(self):
+        return SimpleNamespace(genesis_hash=self.proof.chain)
+
+    async def light_hops(self, epoch: int):
+        return (SimpleNamespace(validators=self.proof.validators),) if epoch == 6 else ()
+
+
+def prove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: bytes, code: int = 0):
+    held = decode_slashing_proof(bytes.fromhex(VOTES["proof"]))
+    monkeypatch.setattr(slashing, "ask", lambda url, question: trio.run(question, Node(held)))
+    out = str(tmp_path / "made.slashing")
+    done = CliRunner().invoke(
+        main, ["evidence", "prove", piece.hex(), "--out", out, "--rpc", "http://here", "--json"]
+    )
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+VOTES = next(each for each in VECTORS["convicting"] if each["offence"] == "DOUBLE_NOTARIZE")
+
+
+def evidence(**changes: object) -> bytes:
+    proof = decode_slashing_proof(bytes.fromhex(VOTES["proof"]))
+    assert isinstance(proof.fault, ContradictoryVotes)
+    fields = {"epoch": proof.epoch, "view": proof.fault.view, "signer": proof.signer} | changes
+    return encode(Evidence(first=proof.fault.first, second=proof.fault.second, **fields))
+
+
+def test_a_proof_is_made_of_evidence_and_the_set_that_a_node_has(tmp_path, monkeypatch) -> None:
+    made = prove(tmp_path, monkeypatch, evidence())
+    assert made["set_root"] == ROOT
+    assert Path(made["proof"]).read_bytes().hex() == VOTES["proof"]
+    assert run(made["proof"], "--set-root", made["set_root"])["key"] == VOTES["key"]
+
+
+def test_no_proof_is_made_of_what_proves_nothing_or_has_no_set(tmp_path, monkeypatch) -> None:
+    for piece, reason in (
+        (b"junk", "that is no evidence"),
+        (evidence(signer=0), "convicts nobody"),
+        (evidence(epoch=9), "does not have the end of epoch 8"),
+        (evidence(epoch=0), "does not have the end of epoch"),
+    ):
+        assert reason in prove(tmp_path, monkeypatch, piece, code=1)["error"]
+    assert not (tmp_path / "made.slashing").exists()
