@@ -59,7 +59,7 @@ def markdown(report: dict[str, Any]) -> str:
             [[row["agent"], row["about"], *_cells(row)] for row in report["conduct"]],
         ),
         "",
-        f"Of all attacks, {report['unprofitable']} cells lose. Not so:",
+        f"In {report['unprofitable']} cells an attack loses. In these it does not:",
         "",
         *(exceptions or ["* none"]),
         "",
@@ -103,8 +103,7 @@ def markdown(report: dict[str, Any]) -> str:
         parts += [
             f"### {sweep['title']}",
             "",
-            sweep["about"],
-            "",
+            *((sweep["about"], "") if sweep["about"] else ()),
             _markdown_table(["", *sweep["columns"]], rows),
             "",
         ]
@@ -114,7 +113,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"## All on one chain, {report['market']['epochs']} days",
         "",
         "Each agent has 2.5 % of all stake, half of it its delegators', who move to the best net yield."
-        " Without what leaders earn.",
+        " Without what leaders earn. Who of equals gets the delegators that others lose is chance: a few"
+        " thousandths mean nothing here, unlike in the first table, where all else is equal.",
         "",
         _markdown_table(
             ["agent", "wealth in the end, of what it began with", "units slashed from all behind it"],
