@@ -62,7 +62,7 @@ class Plot:
             y = _upright(ys, tick)
             parts += [_rule(_LEFT, y, _WIDTH - _RIGHT, y), _text(_LEFT - 6, y + 4, f"{tick:g}", anchor="end")]
         for index, line in enumerate(self.lines):
-            parts += _drawn(line, _COLOURS[index % len(_COLOURS)], _TOP + 10 + 18 * index, xs, ys)
+            parts += _drawn(line, _stroke(index), _TOP + 10 + 18 * index, xs, ys)
         return "\n".join((*parts, "</svg>", ""))
 
 
@@ -107,12 +107,18 @@ def _upright(scale: _Scale, value: float) -> float:
     return _HEIGHT - _BOTTOM - scale.place(value) * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _drawn(line: Line, colour: str, legend_y: float, xs: _Scale, ys: _Scale) -> list[str]:
+def _stroke(index: int) -> str:
+    """How a line is drawn: in a colour of its own, dashed where these are used up."""
+    dashed = ' stroke-dasharray="5 3"' if index >= len(_COLOURS) else ""
+    return f'stroke="{_COLOURS[index % len(_COLOURS)]}"{dashed}'
+
+
+def _drawn(line: Line, stroke: str, legend_y: float, xs: _Scale, ys: _Scale) -> list[str]:
     path = " ".join(f"{_across(xs, x):.1f},{_upright(ys, y):.1f}" for x, y in line.points)
     x = _WIDTH - _RIGHT + 14
     return [
-        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>',
-        f'<line x1="{x}" y1="{legend_y}" x2="{x + 18}" y2="{legend_y}" stroke="{colour}" stroke-width="3"/>',
+        f'<polyline points="{path}" fill="none" {stroke} stroke-width="1.8"/>',
+        f'<line x1="{x}" y1="{legend_y}" x2="{x + 18}" y2="{legend_y}" {stroke} stroke-width="3"/>',
         _text(x + 24, legend_y + 4, line.name, size=11),
     ]
 
