@@ -96,7 +96,7 @@ def test_a_commission_changes_once_an_epoch_by_a_step_up_to_its_maximum(world) -
 
 @pytest.mark.parametrize(("governed", "asked", "code"), [(7, 8, Code.OVER_COMMISSION), (7, 7, Code.OK)])
 def test_no_bond_lets_a_commission_change_faster_than_the_network(governed: int, asked: int, code) -> None:
-    """Or its holder shows nothing, and takes everything in the one block that pays (docs/decisions/032)."""
+    """Or its holder shows nothing, and takes everything in the one block that pays (docs/decisions/033)."""
     world = StakeWorld({"commission_step_ppb": governed})
     done(world, ALICE, bond("a", 100, commission_step_ppb=10**9))
     assert world.do(ALICE, SetCommission(commission_ppb=asked))[0] is code
