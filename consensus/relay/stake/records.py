@@ -71,7 +71,7 @@ class ValidatorRecord:
     region: Annotated[str, MaxLength(MAX_LABEL_BYTES)]  # concentration report; empty if not
     client: Annotated[str, MaxLength(MAX_LABEL_BYTES)]
     standing: U8
-    jailed_until: Epoch  # the first epoch in which a jailed one may come back; else 0
+    jailed_until: Epoch  # the first epoch in which one that was jailed may come back; else 0
     joined_height: Height
     chilled: bool  # by its own wish: not elected while it is
     commission_ppb: U32  # of what its delegators earn

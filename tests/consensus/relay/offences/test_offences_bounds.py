@@ -1,5 +1,6 @@
 """What a case remembers fits into its leaves, however it comes about."""
 
+import pytest
 from offences_world import ACCOUNTS, HOUR_MS, Court, settled
 
 from consensus.primitives.crypto import hash_tagged
@@ -10,7 +11,7 @@ from consensus.relay.offences.table import TABLE, OffenceKind
 from consensus.relay.offences.veto import find_case, keep_cuts, open_cases, veto
 from consensus.relay.receipts import Code
 from consensus.relay.stake.holdings import Cut
-from consensus.relay.stake.records import MAX_LEAVING, MAX_MOVES
+from consensus.relay.stake.records import MAX_LEAVING, MAX_MOVES, Standing
 
 
 def test_an_edge_whose_pools_are_emptied_and_filled_again_between_convictions_is_remembered_whole() -> None:
@@ -62,3 +63,18 @@ def test_a_window_that_was_prolonged_ends_too() -> None:
     assert court.contested() == 0
     court.drain()
     court.check()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_veto_does_not_shorten_a_jail_that_rests_on_signatures(first: bool) -> None:
+    """Two contradictory votes jail, whatever is vetoed of what else the validator did in another epoch."""
+    court = Court(settled())
+    account, stakes = ACCOUNTS[1], court.run.stakes
+    convictions = [(Epoch(2), OffenceKind.NOTARIZE_AND_SKIP), (Epoch(3), OffenceKind.ATTESTED_INVALID)]
+    for epoch, kind in convictions if first else reversed(convictions):
+        convict(court.run, account, epoch, kind)
+    assert stakes.existing(account).standing == Standing.TOMBSTONED
+    assert veto(court.run, 1) is Code.OK
+    record = stakes.existing(account)
+    until = court.run.context.epoch + court.run.parameters.jail_epochs
+    assert (record.standing, record.jailed_until) == (Standing.JAILED, until)
