@@ -46,11 +46,15 @@ def delegate(run: Run, sender: PublicKey, action: Delegate) -> tuple[Code, bytes
 
 
 def undelegate(run: Run, sender: PublicKey, name: Hash, amount: int) -> tuple[Code, bytes]:
-    """Let units leave a nomination. Answers with the last epoch in which they stand, 8 bytes big-endian."""
+    """Let units leave a nomination. Answers with the last epoch in which they stand, 8 bytes big-endian; 0
+    where they stand for nothing, because the nomination has ended: they are paid out then."""
     stakes = run.stakes
     code = _exit_refusal(run, sender, name, amount)
     if code is not Code.OK:
         return code, b""
+    if stakes.nomination(name) is None:  # a veto gave them back, and the nomination went while they were cut
+        run.ledger.credit(sender, stakes.holdings.take_out(main_pool(name), sender, amount))
+        return Code.OK, bytes(8)
     filled = queue(stakes.totals(), amount, newest_epoch(run.ledger), run.parameters.exit_cap_ppb)
     nomination = _live(run, name)
     last_epoch = None

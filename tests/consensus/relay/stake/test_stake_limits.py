@@ -1,11 +1,12 @@
 """What an account can bring about by filling up what is limited."""
 
-from stake_acts import ALICE, OWN, V, delegated, done, refused
+import pytest
+from stake_acts import ALICE, BOB, OWN, PAIR, V, delegated, done, refused
 from stake_world import StakeWorld
 
 from consensus.primitives.ids import Epoch
 from consensus.relay.receipts import Code
-from consensus.relay.stake.records import MAX_HOLDINGS, main_pool, nomination_name
+from consensus.relay.stake.records import MAX_HOLDINGS, Standing, main_pool, nomination_name
 from consensus.relay.stake.transactions import Delegate, Redelegate, Undelegate, Withdraw
 
 
@@ -42,3 +43,31 @@ def test_what_was_cut_and_may_come_back_keeps_its_room(monkeypatch) -> None:
     delegated(world, ALICE, V[1:2], 500)
     assert world.stakes.give_back(cuts) == 800
     assert world.stakes.total_bonded() == 4_500
+
+
+@pytest.mark.parametrize("jailed", [False, True])
+def test_stake_that_a_veto_gives_back_after_its_nomination_has_ended_can_leave(jailed: bool) -> None:
+    """Cut to nothing, the nomination ends as soon as anybody who left it before is paid out. What comes back
+    then answers for nothing: its holders have it at once. Nobody could open the nomination anew for them
+    while one of its validators is jailed."""
+    world = StakeWorld()
+    delegated(world, ALICE, V[:2], 100)
+    delegated(world, BOB, V[:2], 60)
+    done(world, ALICE, Undelegate(nomination=PAIR, amount=40))
+    world.to_epoch(6, span_ms=60)
+    cuts = world.stakes.cut(PAIR, Epoch(5), 1_000)
+    assert sum(each.amount for each in cuts) == 120
+    done(world, ALICE, Withdraw())
+    assert world.stakes.nomination(PAIR) is None
+    if jailed:
+        world.convict(V[1], Standing.JAILED, 9)
+    assert world.stakes.give_back(cuts) == 120
+    balance = world.ledger.account(BOB).balance
+    assert refused(world, BOB, Undelegate(nomination=PAIR, amount=61)) is Code.NO_SUCH_NOMINATION
+    done(world, BOB, Undelegate(nomination=PAIR, amount=25))
+    done(world, BOB, Undelegate(nomination=PAIR, amount=35))
+    assert world.ledger.account(BOB).balance == balance + 60
+    assert world.stakes.held_by(BOB) == ()
+    done(world, ALICE, Undelegate(nomination=PAIR, amount=60))
+    assert world.stakes.total_bonded() == 4_000
+    world.next_block()
