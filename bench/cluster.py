@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from node.client import RpcClient, RpcError, RpcUnreachable
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.02
+KILL_POLL_S: Final = 0.002
 LOG_FILE: Final = "node.log"
 PID_FILE: Final = "node.pid"
 LOG_TAIL_BYTES: Final = 2_000
@@ -80,9 +82,12 @@ class NodeProcess:
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""
+        pid = self.pid
         self._signal(signal.SIGKILL)
         if self._child is not None:
             self._child.wait()
+        while pid is not None and self.pid == pid:  # another process's child: the kernel takes its time
+            time.sleep(KILL_POLL_S)
 
     def terminate(self) -> None:
         """SIGTERM: finish, sync, leave."""
