@@ -28,7 +28,6 @@ from consensus.light.proofs import (
     decode_light_proof,
     encode_light_proof,
 )
-from consensus.primitives.codec import encode
 from consensus.primitives.errors import DecodeError, PeerFault, UserError
 from node.cli.connect import collator_url, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
@@ -45,6 +44,7 @@ from node.cli.trust import (
 )
 from node.cli.verify import LIAR, check_bundle, fetch_bundle, fetch_start
 from node.client import RpcClient, RpcError, ask
+from node.fork_proof import keep_fork
 
 ATTEMPTS: Final = 3  # an epoch may end between two questions
 MAX_PROOF_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -91,7 +91,7 @@ def sync(
     try:
         state, hops = ask(rpc_url(rpc), lambda client: _follow(client, known, begun))
     except Conflict as conflict:
-        raise _fork(conflict, path) from None
+        raise keep_fork(conflict, path.parent) from None
     write_state(path, state)
     agreed = [_cross_check(url, state, known, path, begun) for url in witnesses]
     rows = [
@@ -156,12 +156,12 @@ def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path, begun:
     try:
         advance(state, (), head, trust.parameters, now_ms())
     except Conflict as conflict:
-        raise _fork(conflict, path) from None
+        raise keep_fork(conflict, path.parent) from None
     except PeerFault as error:
         try:
             other, _ = ask(url, lambda client: _follow(client, trust, begun))
         except Conflict as conflict:
-            raise _fork(conflict, path) from None
+            raise keep_fork(conflict, path.parent) from None
         except UserError:
             return f"{url} shows another block {state.height}, which is not final ({error}); {LIAR}"
         raise UserError(
@@ -170,18 +170,6 @@ def _cross_check(url: str, state: TrustedState, trust: Trust, path: Path, begun:
             " both: of the first epoch whose ends differ have each side write a `phalanx evidence dossier`"
         ) from None
     raise UserError(f"{url} shows another block {state.height}; it can not be held against the trusted one")
-
-
-def _fork(conflict: Conflict, path: Path) -> UserError:
-    """Keep both proofs beside the client's file; what to tell the user."""
-    known = conflict.known.header.height
-    files = [path.with_name(f"conflict-{known}-{which}.final") for which in ("known", "other")]
-    for file, side in zip(files, (conflict.known, conflict.other), strict=True):
-        write_file(file, encode(side))
-    return UserError(
-        f"{conflict}: they are in {files[0]} and {files[1]}. To name the guilty, have a node of each"
-        f" side write `phalanx evidence dossier {conflict.height}` and give both to `phalanx evidence blame`"
-    )
 
 
 # --- prove

@@ -101,6 +101,7 @@ class Session:
         self._pieces = 0
         self._full_pieces = 0
         self._bytes = 0
+        self._told: set[str] = set()
         self._prover = Prover(trust, checkpoint, self._send)
         self._transport = Transport(
             identity_seed=links.identity_seed,
@@ -231,6 +232,7 @@ class Session:
                 snapshot = None
             except UserError as error:
                 refusal = error
+                self._tell_once(str(error))
                 continue
             if snapshot is not None:
                 return snapshot
@@ -238,6 +240,12 @@ class Session:
         if refusal is not None and not patient:
             raise refusal
         return None
+
+    def _tell_once(self, reason: str) -> None:
+        """What is passed over may still be news to the operator: proof of a fork, above all."""
+        if reason not in self._told:
+            self._told.add(reason)
+            self._log.warning("state_sync.not_possible", reason=reason)
 
     def _heard_all(self) -> bool:
         """Whether everybody who could be connected is, and has said what it offers."""

@@ -7,10 +7,12 @@ period. The header above the snapshot's block carries the root of the state, and
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from consensus.agreement.messages import FLAG_BOUNDARY, payload_root
 from consensus.light.client import (
     Checkpoint,
+    Conflict,
     LightParameters,
     TrustedState,
     TrustExpired,
@@ -23,6 +25,7 @@ from consensus.light.proofs import EpochHop, FinalHead, Start
 from consensus.primitives.errors import LocalFault, PeerFault, UserError
 from consensus.primitives.ids import Epoch, Height, Milliseconds
 from consensus.relay.genesis import Genesis
+from node.fork_proof import keep_fork
 from node.state_sync.messages import Snapshot
 from node.store import Store
 from node.validator_set import FIRST_EPOCH, genesis_start
@@ -31,10 +34,19 @@ from node.validator_set import FIRST_EPOCH, genesis_start
 class Trust:
     """From a trusted block to snapshots. `hops` are the epochs' ends that were proven on the way."""
 
-    def __init__(self, genesis: Genesis, trusted: TrustedState | None, hops: Sequence[EpochHop] = ()) -> None:
-        """`trusted` None: nothing yet; `take_start` gives it. `hops`: those before it that are known."""
+    def __init__(
+        self,
+        genesis: Genesis,
+        trusted: TrustedState | None,
+        hops: Sequence[EpochHop] = (),
+        *,
+        forks: Path,
+    ) -> None:
+        """`trusted` None: nothing yet; `take_start` gives it. `hops`: those before it that are known.
+        `forks`: the directory in which proofs of a fork are kept, should anybody show one."""
         self.hops: list[EpochHop] = list(hops)
         self._trusted = trusted
+        self._forks = forks
         self._parameters = LightParameters(
             chain=genesis.hash,
             trusting_ms=Milliseconds(genesis.parameters.trusting_ms),
@@ -80,7 +92,8 @@ class Trust:
     def check(self, snapshot: Snapshot) -> None:
         """Raises PeerFault unless the snapshot's block, and the header above it, are final.
 
-        UserError if it is of the operator's block's own epoch, whose beginning nobody has proven then.
+        UserError if it is of the operator's block's own epoch, whose beginning nobody has proven then; or if
+        it is as final as another block that is trusted: then the chain has forked, and both proofs are kept.
         """
         if self._trusted is None:
             raise RuntimeError("a snapshot before anything is trusted")
@@ -93,7 +106,10 @@ class Trust:
         ):
             raise PeerFault("a body that is not the one its header commits to")
         head = FinalHead(header=header, finality=snapshot.proof)
-        advance(self._trusted, (), head, self._parameters, _now_ms())
+        try:
+            advance(self._trusted, (), head, self._parameters, _now_ms())
+        except Conflict as conflict:  # nothing that the peer is to blame for
+            raise keep_fork(conflict, self._forks) from None
         if header.epoch > FIRST_EPOCH and (
             not self.hops or self.hops[-1].boundary.header.epoch != header.epoch - 1
         ):
@@ -110,8 +126,8 @@ def trust_of(genesis: Genesis, store: Store, checkpoint: Checkpoint | None) -> T
     """
     trusted = _of_store(genesis, store) if store.height() else _of_genesis(genesis)
     if checkpoint is not None and checkpoint.height > trusted.height:
-        return Trust(genesis, None)
-    trust = Trust(genesis, trusted, _known_hops(store, trusted.epoch))
+        return Trust(genesis, None, forks=store.path.parent)
+    trust = Trust(genesis, trusted, _known_hops(store, trusted.epoch), forks=store.path.parent)
     trust.check_age()
     return trust
 

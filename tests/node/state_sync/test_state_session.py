@@ -261,7 +261,7 @@ def test_a_checkpoint_of_the_operator_leads_to_a_state(history, source, tmp_path
     checkpoint = Checkpoint(height=final.height, hash=final.hash)
     with closing(opened(history, tmp_path)) as arriving:
         peers = [Peer(history, source, 1)]
-        trust = Trust(history.genesis, None)
+        trust = Trust(history.genesis, None, forks=tmp_path)
         fetched, banned = trio.run(lambda: fetch(history, arriving, trust, peers, checkpoint=checkpoint))
         assert fetched.height > final.height
         assert not banned

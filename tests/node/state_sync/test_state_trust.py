@@ -12,8 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "consensus" / "light"))
 from light_chain import CHAIN, EPOCH_BLOCKS, LightChain
 
 from consensus.agreement.messages import FinalityProof
-from consensus.light.client import begin
+from consensus.light.client import advance, begin
+from consensus.light.proofs import FinalHead
+from consensus.primitives.codec import decode
 from consensus.primitives.errors import PeerFault, UserError
+from consensus.primitives.ids import Hash
 from consensus.relay.parameters import Parameters
 from node.state_sync import trust as trust_module
 from node.state_sync.messages import Snapshot
@@ -33,8 +36,9 @@ def clock(chain, monkeypatch) -> None:
     monkeypatch.setattr(trust_module, "_now_ms", lambda: chain.now_ms)
 
 
-def from_genesis(chain: LightChain) -> Trust:
-    return Trust(GENESIS, begin(chain.start(0), chain.checkpoint(0), chain.parameters))
+@pytest.fixture
+def origin(chain, tmp_path) -> Trust:
+    return Trust(GENESIS, begin(chain.start(0), chain.checkpoint(0), chain.parameters), forks=tmp_path)
 
 
 def snapshot(chain: LightChain, height: int) -> Snapshot:
@@ -43,8 +47,8 @@ def snapshot(chain: LightChain, height: int) -> Snapshot:
     return Snapshot(header=chain.headers[height], payload=b"", proof=proof)
 
 
-def test_every_hop_leads_on_and_is_kept_for_others(chain) -> None:
-    trust = from_genesis(chain)
+def test_every_hop_leads_on_and_is_kept_for_others(chain, origin) -> None:
+    trust = origin
     assert trust.next_hop == 1
     trust.take_hops([chain.hop(1)])
     trust.take_hops([chain.hop(2, through=1)])
@@ -53,8 +57,8 @@ def test_every_hop_leads_on_and_is_kept_for_others(chain) -> None:
     assert trust.hops == [chain.hop(1), chain.hop(2, through=1)]
 
 
-def test_without_the_hops_nothing_of_a_later_epoch_is_believed(chain) -> None:
-    trust = from_genesis(chain)
+def test_without_the_hops_nothing_of_a_later_epoch_is_believed(chain, origin) -> None:
+    trust = origin
     with pytest.raises(PeerFault):
         trust.check(snapshot(chain, TARGET))
     with pytest.raises(PeerFault):
@@ -65,25 +69,40 @@ def test_without_the_hops_nothing_of_a_later_epoch_is_believed(chain) -> None:
     assert (trust.next_hop, trust.hops) == (1, [])
 
 
-def test_the_end_of_an_epoch_is_no_snapshot(chain) -> None:
-    trust = from_genesis(chain)
+def test_the_end_of_an_epoch_is_no_snapshot(chain, origin) -> None:
+    trust = origin
     trust.take_hops([chain.hop(1)])
     with pytest.raises(PeerFault, match="root"):
         trust.check(snapshot(chain, 2 * EPOCH_BLOCKS))
 
 
-def test_a_checkpoint_must_be_of_an_epoch_that_is_over(chain) -> None:
-    trust = Trust(GENESIS, None)
+def test_a_checkpoint_must_be_of_an_epoch_that_is_over(chain, tmp_path) -> None:
+    trust = Trust(GENESIS, None, forks=tmp_path)
     assert trust.next_hop is None
     trust.take_start(chain.start(TARGET), chain.checkpoint(TARGET))
     with pytest.raises(UserError, match="earlier epoch"):
         trust.check(snapshot(chain, TARGET + 1))
-    earlier = Trust(GENESIS, None)
+    earlier = Trust(GENESIS, None, forks=tmp_path)
     earlier.take_start(chain.start(EPOCH_BLOCKS + 2), chain.checkpoint(EPOCH_BLOCKS + 2))
     earlier.take_hops([chain.hop(2)])
     earlier.check(snapshot(chain, TARGET + 1))
 
 
-def test_a_start_that_is_not_the_checkpoint_is_a_lie(chain) -> None:
+def test_a_start_that_is_not_the_checkpoint_is_a_lie(chain, tmp_path) -> None:
     with pytest.raises(PeerFault):
-        Trust(GENESIS, None).take_start(chain.start(3), chain.checkpoint(2))
+        Trust(GENESIS, None, forks=tmp_path).take_start(chain.start(3), chain.checkpoint(2))
+
+
+def test_a_snapshot_of_a_fork_is_kept_as_proof_and_nobody_is_blamed_for_showing_it(chain, tmp_path) -> None:
+    other = LightChain(chain.stakes, real=True, state_root=Hash(b"o" * 32))
+    state = begin(chain.start(0), chain.checkpoint(0), chain.parameters)
+    ours = advance(state, (), chain.head(3), chain.parameters, chain.now_ms)
+    trust = Trust(GENESIS, ours, forks=tmp_path / "data")
+    with pytest.raises(UserError, match="evidence blame"):
+        trust.check(snapshot(other, 3))
+    kept = sorted((tmp_path / "data").iterdir())
+    assert [each.name for each in kept] == ["conflict-3-known.final", "conflict-3-other.final"]
+    assert {decode(FinalHead, each.read_bytes(), limit=1 << 20).header for each in kept} == {
+        chain.headers[3],
+        other.headers[3],
+    }
