@@ -305,4 +305,5 @@ def _first_record(validator: GenesisValidator) -> ValidatorRecord:
         commission_max_ppb=BILLION,
         commission_step_ppb=DEFAULT_COMMISSION_STEP_PPB,
         commission_epoch=Epoch(0),
+        contested=0,
     )

@@ -48,6 +48,7 @@ def open_case(run: Run, record: OffenceRecord, reporter: PublicKey | None) -> Ca
     number = case_count(run.ledger) + 1
     run.ledger.put(CASES_KEY, CaseCounter(opened=number))
     until_ms = _open_window(run, number)
+    _count_contested(run, record.account, 1)
     return CaseRecord(
         number=number,
         account=record.account,
@@ -60,6 +61,13 @@ def open_case(run: Run, record: OffenceRecord, reporter: PublicKey | None) -> Ca
         reporter=reporter,
         own=0,
     )
+
+
+def _count_contested(run: Run, account: PublicKey, change: int) -> None:
+    """Until the last unit is where it belongs nobody may join the pools that were cut: who did would share
+    in what comes back to those who were there."""
+    record = run.stakes.existing(account)
+    run.stakes.put(replace(record, contested=record.contested + change))
 
 
 def prolong(run: Run, case: CaseRecord) -> CaseRecord:
@@ -203,6 +211,7 @@ def sweep(run: Run) -> None:
             run.ledger.put(case_key(case.number), replace(case, swept=upto))
             return
         run.ledger.write(case_key(case.number), None)
+        _count_contested(run, case.account, -1)
         sweeps.pop()
 
 

@@ -58,6 +58,7 @@ def bond(run: Run, sender: PublicKey, action: Bond) -> Code:
             commission_max_ppb=action.commission_max_ppb,
             commission_step_ppb=action.commission_step_ppb,
             commission_epoch=Epoch(0),
+            contested=0,
         ),
         action.amount,
     )
@@ -113,9 +114,12 @@ def _own_place(run: Run, account: PublicKey) -> Place:
 
 
 def _bond_more(run: Run, record: ValidatorRecord, amount: int) -> Code:
-    """One that is jailed may: a slash may have left it below the minimum that it needs to come back."""
+    """One that is jailed may: a slash may have left it below the minimum that it needs to come back. Not
+    while stake may be given back: who joins a pool that was cut would have a share of that."""
     if record.standing == Standing.TOMBSTONED:
         return Code.TOMBSTONED
+    if record.contested:
+        return Code.NOT_YET
     own = _own_place(run, record.account)
     if run.stakes.self_stake(record.account) + amount < run.parameters.min_stake:
         return Code.BELOW_MINIMUM
@@ -144,7 +148,7 @@ def _unjail(run: Run, record: ValidatorRecord) -> Code:
         return Code.TOMBSTONED
     if record.standing != Standing.JAILED:
         return Code.NOT_JAILED
-    if run.context.epoch < record.jailed_until:
+    if run.context.epoch < record.jailed_until or record.contested:
         return Code.NOT_YET
     return _put(run, replace(record, standing=int(Standing.ACTIVE), jailed_until=Epoch(0)))
 

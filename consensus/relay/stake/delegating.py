@@ -139,7 +139,7 @@ def _target_refusal(run: Run, validators: Sequence[PublicKey], amount: int) -> C
         record = run.stakes.validator(each)
         if record is None:
             return Code.NO_SUCH_VALIDATOR
-        if record.standing != Standing.ACTIVE:
+        if record.standing != Standing.ACTIVE or record.contested:
             return Code.NOT_ACTIVE
     if run.stakes.nomination(nomination_name(validators)) is not None:
         return Code.OK

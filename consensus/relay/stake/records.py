@@ -78,6 +78,7 @@ class ValidatorRecord:
     commission_max_ppb: U32  # fixed when it bonded
     commission_step_ppb: U32  # the most that it may change in one epoch; fixed when it bonded
     commission_epoch: Epoch  # in which it was changed last; 0 if never
+    contested: U32  # cases against it that governance may still undo, or is giving stake back for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

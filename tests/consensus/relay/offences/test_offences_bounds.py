@@ -1,5 +1,7 @@
 """What a case remembers fits into its leaves, however it comes about."""
 
+from dataclasses import replace
+
 import pytest
 from offences_world import ACCOUNTS, HOUR_MS, Court, settled
 
@@ -10,8 +12,11 @@ from consensus.relay.offences.records import MAX_ALLOCATION_FAULTS, CutsRecord, 
 from consensus.relay.offences.table import TABLE, OffenceKind
 from consensus.relay.offences.veto import find_case, keep_cuts, open_cases, veto
 from consensus.relay.receipts import Code
+from consensus.relay.stake.bonding import change_validator
+from consensus.relay.stake.delegating import delegate
 from consensus.relay.stake.holdings import Cut
 from consensus.relay.stake.records import MAX_LEAVING, MAX_MOVES, Standing
+from consensus.relay.stake.transactions import BondMore, Delegate, Unjail
 
 
 def test_an_edge_whose_pools_are_emptied_and_filled_again_between_convictions_is_remembered_whole() -> None:
@@ -78,3 +83,28 @@ def test_a_veto_does_not_shorten_a_jail_that_rests_on_signatures(first: bool) ->
     record = stakes.existing(account)
     until = court.run.context.epoch + court.run.parameters.jail_epochs
     assert (record.standing, record.jailed_until) == (Standing.JAILED, until)
+
+
+def test_nobody_joins_a_pool_that_may_get_back_what_was_cut() -> None:
+    """Or an operator that is wrongly convicted buys in cheaply, and takes what comes back to others."""
+    court = Court(settled())
+    account, run = ACCOUNTS[1], court.run
+    convict(run, account, Epoch(2), OffenceKind.FALSE_ACCUSATION)
+    assert court.contested() > 0
+
+    def joins() -> list[Code]:
+        return [
+            change_validator(run, account, BondMore(amount=10**4))[0],
+            delegate(run, account, Delegate(validators=(account,), amount=10**4))[0],
+        ]
+
+    record = run.stakes.existing(account)
+    run.stakes.put(replace(record, jailed_until=Epoch(0)))
+    assert change_validator(run, account, Unjail())[0] is Code.NOT_YET
+    assert joins() == [Code.NOT_YET, Code.NOT_ACTIVE]
+    assert veto(run, 1) is Code.OK
+    court.drain()
+    assert court.contested() == 0
+    assert change_validator(run, account, Unjail())[0] is Code.OK
+    assert joins() == [Code.OK, Code.OK]
+    court.check()
