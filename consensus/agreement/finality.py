@@ -26,6 +26,7 @@ from consensus.primitives.errors import PeerFault
 from consensus.primitives.ids import Epoch, Height
 
 FETCHED_SINGLY: Final = 2  # missing ancestors of a final block, above which the chain is asked for
+KEPT_RECENT: Final = FETCHED_SINGLY + 1  # final blocks that a peer may ask for singly: it lags a little
 
 
 def advance(r: Replica) -> None:
@@ -76,6 +77,7 @@ def _hand_out(r: Replica, blocks: list[Block], certificate: Certificate, headers
         )
         r.handed_out.append(block)
     r.tip, r.tip_hash = blocks[-1].header, blocks[-1].hash
+    r.recent = [*r.recent, *blocks][-KEPT_RECENT:]
     if r.tip.height == r.config.end_height:
         _end_epoch(r, proof)
     _forget_stale(r)

@@ -131,8 +131,14 @@ def on_get_certificate(r: Replica, peer: Peer, request: GetCertificate) -> None:
 
 
 def on_get_block(r: Replica, peer: Peer, request: GetBlock) -> None:
-    """Answer with header, sigL and body of an unfinalised or recently final block."""
+    """Answer with header, sigL and body of an unfinalised or recently final block.
+
+    Some final ones are kept for that although the store has them: who lags a little learns of finality before
+    a body comes, and would otherwise be sent to ask for the chain, a round trip more.
+    """
     held = r.blocks.get(request.block)
+    if held is None:
+        held = next((block for block in r.recent if block.hash == request.block), None)
     if held is None or held.payload is None or held.leader_sig is None:
         r.send(peer, NotFound(view=View(0), key=request.block))
         return

@@ -166,6 +166,7 @@ class Replica:
         self.final_hash = self.tip_hash
         self.final_certificate = certificate
         self.persisted_height = final.height
+        self.recent: list[Block] = []  # the newest that were handed out: whoever lags asks for them by hash
         self.handed_out: list[Block] = []  # final, not yet durable in the store; ascending heights
         self.ended = False  # the boundary block was handed out: nothing more is signed in this epoch
         self.blocks: dict[Hash, Block] = {}

@@ -30,6 +30,7 @@ def fork(r: Replica) -> Replica:
     twin.own_votes = {view: list(votes) for view, votes in r.own_votes.items()}
     twin.blocks = {block: replace(held) for block, held in r.blocks.items()}
     twin.handed_out = [twin.blocks.get(each.hash) or replace(each) for each in r.handed_out]
+    twin.recent = [twin.blocks.get(each.hash) or replace(each) for each in r.recent]
     twin.unjournaled = list(r.unjournaled)
     twin.pulls = {key: replace(request) for key, request in r.pulls.items()}
     twin.peers = {peer: replace(state) for peer, state in r.peers.items()}
@@ -53,6 +54,7 @@ def digest(r: Replica) -> Hash:
         [r.config.epoch, r.cur_view, r.entry_us, r.resend_us, r.stalls, r.started, r.ended],
         [r.final_view, r.final_hash, r.tip_hash],
         [r.persisted_height, certificate_hash(r.final_certificate), [each.hash for each in r.handed_out]],
+        [[each.hash, each.leader_sig] for each in r.recent],
         [certificate_hash(each) for each in r.entry_certificates],
         [[view, _view(state)] for view, state in sorted(r.views.items())],
         [[view, [encode_message(vote) for vote in votes]] for view, votes in sorted(r.own_votes.items())],

@@ -26,6 +26,7 @@ from consensus.agreement.events import (
     Send,
     SignStatement,
 )
+from consensus.agreement.finality import KEPT_RECENT
 from consensus.agreement.intake import MAX_PROPOSALS
 from consensus.agreement.messages import (
     AmnesiaProbe,
@@ -75,6 +76,7 @@ def measure(net, node):
         assert sum(tally.support_stake.values()) <= net.config.validators.stake.total
         assert len(state.proposals) <= MAX_PROPOSALS + wanted
     assert len(r.blocks) <= MAX_PROPOSALS * len(r.views) + len(r.handed_out) + MAX_PULLS
+    assert len(r.recent) <= KEPT_RECENT
     assert len(r.pulls) <= MAX_PULLS
     assert len(r.unjournaled) < MAX_UNJOURNALED
     assert len(r.pending_probes) <= count

@@ -12,7 +12,9 @@ from consensus.agreement.messages import (
     Certificate,
     Chain,
     GetBlock,
+    GetChain,
     Kind,
+    NotFound,
     Proposal,
     Status,
     Vote,
@@ -137,6 +139,17 @@ def test_a_lost_body_is_fetched():
     net.start()
     net.run_to(10)
     assert any(source == 3 and isinstance(m, GetBlock) for source, m in net.wire)
+
+
+def test_a_body_that_is_final_elsewhere_is_had_at_once():
+    """Who asks has seen finality and no body; those that answer have it in the store already."""
+    net = Net([1] * 4)
+    net.drop = lambda source, target, m: target == 3 and isinstance(m, Proposal) and m.vote is not None
+    net.start()
+    net.run_to(10)
+    asked = [m.block for source, m in net.wire if source == 3 and isinstance(m, GetBlock)]
+    assert set(asked) & {each.block_hash for each in net.nodes[0].chain}
+    assert not any(isinstance(m, NotFound | GetChain) for _, m in net.wire)
 
 
 def test_lost_votes_come_again():
