@@ -4,6 +4,9 @@ A turn drains what has come in, runs the engine on it, and answers what the engi
 if that needs no waiting, until nothing moves any more. Then the records of the whole turn become durable as
 one group, and only then do its messages leave, in order; then blocks that were voted for are executed. A
 commit runs in a thread, so what arrives meanwhile is waiting, together, for the next turn.
+
+Finality certificates wait a moment for company: whoever got the votes needs none, so that alone they would
+wake every peer for nothing, and the next vote is mostly near.
 """
 
 import time
@@ -40,7 +43,8 @@ from consensus.agreement.events import (
 )
 from consensus.agreement.evidence import Evidence
 from consensus.agreement.journal_records import CertificateRecord, JournalRecord, encode_record
-from consensus.agreement.messages import Message, Proposal, block_hash
+from consensus.agreement.messages import Certificate, Message, Proposal, block_hash
+from consensus.agreement.replica import is_finality
 from consensus.primitives.ids import Hash
 from node.builder import PayloadBuilder
 from node.executor import Executor
@@ -53,6 +57,7 @@ INBOX_EVENTS: Final = 8_192  # above it, peers are not read until the loop has c
 INBOX_PEER_BYTES: Final = 8 * 1024 * 1024  # of one peer's frames: a flood of bodies delays its sender alone
 TURN_EVENTS: Final = 256  # so that a flood of input can not hold back the votes of a turn
 EXECUTE_AT_ONCE: Final = 4  # light blocks between two turns: some 2 ms
+COMPANY_US: Final = 10_000  # what a finality certificate waits for something that leaves with it
 REWRITE_BYTES: Final = 16 * 1024 * 1024  # journal size above which it is rewritten from a snapshot
 
 
@@ -127,6 +132,8 @@ class Driver:
         self._wake = trio.Event()
         self._room = trio.Event()
         self._rewrite_above = REWRITE_BYTES
+        self._waiting: list[Message] = []  # finality certificates; they leave by `_waiting_until_us` at last
+        self._waiting_until_us = 0
 
     # --- inputs
 
@@ -261,12 +268,23 @@ class Driver:
             self._finalize(final)
             self._tell(effect)
         self._broadcast(together)
+        if self._waiting and self._waiting_until_us <= _now().mono_us:
+            self._send_off(())
         self._finalize(final)
 
     def _broadcast(self, together: list[Message]) -> None:
-        if together:
-            self._links.broadcast(*together)
-            together.clear()
+        if not all(isinstance(each, Certificate) and is_finality(each) for each in together):
+            self._send_off(together)
+        elif together:
+            if not self._waiting:
+                self._waiting_until_us = _now().mono_us + COMPANY_US
+            self._waiting += together
+        together.clear()
+
+    def _send_off(self, together: Sequence[Message]) -> None:
+        """These, and before them the certificates that waited."""
+        self._links.broadcast(*self._waiting, *together)
+        self._waiting.clear()
 
     def _finalize(self, final: list[Finalized]) -> None:
         for each in final:
@@ -318,7 +336,11 @@ class Driver:
     # --- housekeeping
 
     def _patience_s(self) -> float:
-        due = [self.agreement.deadline_us, None if self.builder is None else self.builder.due_us]
+        due = [
+            self.agreement.deadline_us,
+            None if self.builder is None else self.builder.due_us,
+            self._waiting_until_us if self._waiting else None,
+        ]
         known = [each for each in due if each is not None]
         if not known:
             return 3_600.0

@@ -13,7 +13,8 @@ from node_world import USERS, VALIDATORS, World
 from relay_fakes import BANK_ID
 
 from consensus.agreement.events import Peer, Received
-from consensus.agreement.messages import Kind, Proposal, block_hash, payload_root, sign_bytes
+from consensus.agreement.messages import Certificate, Kind, Proposal, block_hash, payload_root, sign_bytes
+from consensus.agreement.replica import is_finality
 from consensus.primitives.errors import LocalFault
 from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import RELAY_CHAIN, ZERO_HASH, Fuel, Hash, Milliseconds, Signature
@@ -44,6 +45,7 @@ def test_four_nodes_agree_and_let_nothing_out_that_is_not_durable(tmp_path) -> N
 
 def test_what_others_wait_for_leaves_before_final_blocks_are_worked_on(tmp_path, monkeypatch) -> None:
     """In every turn; and what a turn says to all, it says in one call."""
+    monkeypatch.setattr("node.driver.COMPANY_US", 0)  # certificates leave in the turn that makes blocks final
     world = World(tmp_path)
     acts: list[tuple[int, str, int]] = []  # turn, what, how many
 
@@ -73,6 +75,36 @@ def test_what_others_wait_for_leaves_before_final_blocks_are_worked_on(tmp_path,
         both += len(set(did)) == 2
     assert both >= 3
     assert max(count for _, what, count in acts if what == "said") >= 2, "a certificate and a proposal"
+
+
+@pytest.mark.parametrize("company_us", [0, 10_000, 60_000_000])
+def test_finality_certificates_wait_for_company_and_no_longer(tmp_path, monkeypatch, company_us) -> None:
+    """They leave alone only when nothing else came in that time; all hear of finality whatever it is."""
+    monkeypatch.setattr("node.driver.COMPANY_US", company_us)
+    world = World(tmp_path)
+    said: list[tuple[bool, int]] = []  # certificates alone; how many messages
+
+    async def run() -> None:
+        async with world.running():
+            one = world.node(0)
+            broadcast = one.links.broadcast
+
+            def noting(*messages) -> None:
+                final = [isinstance(each, Certificate) and is_finality(each) for each in messages]
+                said.append((all(final), len(messages)))
+                broadcast(*messages)
+
+            monkeypatch.setattr(one.links, "broadcast", noting)
+            await world.reach(one.height + 9)
+            world.check_agreement()
+
+    trio.run(run)
+    alone = sum(bare for bare, _ in said)
+    if company_us == 0:
+        assert alone >= 3
+    if company_us == 60_000_000:
+        assert alone == 0
+        assert any(count > 1 for _, count in said)
 
 
 def test_heavy_blocks_are_executed_in_the_thread_and_light_ones_in_the_loop(tmp_path) -> None:
