@@ -100,11 +100,11 @@ def test_finality_certificates_wait_for_company_and_no_longer(tmp_path, monkeypa
 
     trio.run(run)
     alone = sum(bare for bare, _ in said)
-    if company_us == 0:
-        assert alone >= 3
     if company_us == 60_000_000:
         assert alone == 0
         assert any(count > 1 for _, count in said)
+    else:
+        assert alone >= 1, "leaders with nothing to say wait longer than that"
 
 
 def test_heavy_blocks_are_executed_in_the_thread_and_light_ones_in_the_loop(tmp_path) -> None:
