@@ -111,10 +111,12 @@ class Holdings:
             return 0
         if not record.merged:
             return pools.worth(record, position.shares)
-        main, whole = self._whole(pool, record)
-        if whole is None or whole.generation != main.generation:
+        found = self._whole(pool, record)
+        if found is None:
             return 0
-        return pools.worth(main, position.shares * whole.shares // record.shares)
+        main, whole = found
+        shares = whole.shares if whole.generation == main.generation else 0
+        return pools.worth(main, position.shares * shares // record.shares)
 
     def earned(self, pool: Hash, holder: bytes) -> int:
         """The whole units that `collect` would pay a holder now, what a merged pool draws apart."""
@@ -177,13 +179,17 @@ class Holdings:
         """Make an account's part of a merged pool a position of its own in the main pool."""
         record, position = self._collected(pool, holder)
         target = Place(kind=PoolKind.MAIN, nomination=record.to)
-        main, whole = self._whole(pool, record)
-        if whole is not None and whole.generation == main.generation and position.shares:
+        found = self._whole(pool, record)
+        if found is not None and position.shares:
+            main, whole = found
             part = whole.shares * position.shares // record.shares
-            main, own = self._collected(target.pool, holder)
-            grown = replace(own, shares=own.shares + part, since=self._coming())
-            self._store(target.pool, main, holder, grown)
-            main = self.ledger.existing(PoolRecord, target.pool)
+            if whole.generation == main.generation:
+                main, own = self._collected(target.pool, holder)
+                grown = replace(own, shares=own.shares + part, since=self._coming())
+                self._store(target.pool, main, holder, grown)
+                main = self.ledger.existing(PoolRecord, target.pool)
+            else:
+                self._give_up(target.pool, whole.generation, part)
             self._store(target.pool, main, pool, replace(whole, shares=whole.shares - part))
         left = replace(record, shares=record.shares - position.shares)
         self._store(pool, left, holder, replace(position, shares=0))
@@ -204,16 +210,17 @@ class Holdings:
         record = self.pool(cut.pool)
         if record is None:
             return 0
-        if record.merged and record.shares:
-            self._drawn(cut.pool, record)
-            self._join(Place(kind=PoolKind.MAIN, nomination=record.to), cut.pool, cut.amount)
-            return cut.amount
         given = 0
         if record.generation == cut.generation:
+            if record.merged and record.shares:
+                self._drawn(cut.pool, record)
+                self._join(Place(kind=PoolKind.MAIN, nomination=record.to), cut.pool, cut.amount)
+                return cut.amount
             record, given = pools.grant(record, cut.amount)
         elif record.generation == cut.generation + 1 and not record.shares:
             key = generation_key(cut.pool, cut.generation)
-            record, given = pools.revive(record, self.ledger.existing(GenerationRecord, key), cut.amount)
+            ended = self.ledger.existing(GenerationRecord, key)
+            record, given = pools.revive(replace(record, merged=False), ended, cut.amount)
             if given:
                 self.ledger.write(key, None)
         self._put(cut.pool, record)
@@ -297,10 +304,12 @@ class Holdings:
         """The first epoch whose election is still to come."""
         return Epoch(newest_epoch(self.ledger) + 1)
 
-    def _whole(self, pool: Hash, record: PoolRecord) -> tuple[PoolRecord, PositionRecord | None]:
-        """The main pool that a pool merged into, and its position there."""
+    def _whole(self, pool: Hash, record: PoolRecord) -> tuple[PoolRecord, PositionRecord] | None:
+        """The main pool that a pool merged into, and its position there; None if that is gone: so may be the
+        main pool, though holders remain whose shares were cut to nothing before."""
         name = main_pool(record.to)
-        return self.ledger.existing(PoolRecord, name), self.position(name, pool)
+        whole = self.position(name, pool)
+        return None if whole is None else (self.ledger.existing(PoolRecord, name), whole)
 
     def _collected(self, name: Hash, holder: bytes) -> tuple[PoolRecord, PositionRecord]:
         """A pool, and a position in it with all that it has earned paid to the account that holds it; an
@@ -313,32 +322,33 @@ class Holdings:
             position = PositionRecord(
                 shares=0, generation=record.generation, paid=record.reward_per_share, carry=0
             )
-        record, position, units = self._settled(name, record, holder, position)
+        ended = self._ended(name, record, position)
+        if ended is not None:
+            self._give_up(name, position.generation, position.shares)
+        record, position, units = pools.collect(record, position, ended)
         if units:
             self.ledger.credit(PublicKey(holder), units)
         return record, position
 
-    def _settled(
-        self, name: Hash, record: PoolRecord, holder: bytes, position: PositionRecord
-    ) -> tuple[PoolRecord, PositionRecord, int]:
-        """Pool and position without what it has earned, both written, and the units."""
-        ended = self._ended(name, record, position)
-        if ended is not None:
-            left = replace(ended, shares=ended.shares - position.shares)
-            self.ledger.put(generation_key(name, position.generation), left)
-        record, position, units = pools.collect(record, position, ended)
-        self._put(name, record)
-        self.ledger.put(position_key(name, holder), position)
-        return record, position, units
+    def _give_up(self, name: Hash, generation: int, shares: int) -> None:
+        """Shares of a generation that is over have no part any more in what a veto gives back to it."""
+        key = generation_key(name, generation)
+        ended = self.ledger.existing(GenerationRecord, key)
+        self.ledger.put(key, replace(ended, shares=ended.shares - shares))
 
     def _drawn(self, name: Hash, record: PoolRecord) -> PoolRecord:
-        """A merged pool, with what its position has earned paid to its holders."""
-        main, whole = self._whole(name, record)
-        if whole is None:
+        """A merged pool, with what its position has earned paid to its holders. What of it was cut to nothing
+        stays: it is many holders', and each of them gives up its own part when it takes that out."""
+        found = self._whole(name, record)
+        if found is None:
             return record
+        main, whole = found
         main_name = main_pool(record.to)
-        main, whole, units = self._settled(main_name, main, name, whole)
-        self._store(main_name, main, name, whole)
+        ended = self._ended(main_name, main, whole)
+        main, drawn, units = pools.collect(main, whole, ended)
+        if ended is not None:
+            drawn = replace(whole, paid=ended.reward_per_share, carry=drawn.carry)
+        self._store(main_name, main, name, drawn)
         record = pools.pay(record, units)
         self._put(name, record)
         return record

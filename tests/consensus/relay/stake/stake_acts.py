@@ -4,23 +4,15 @@ from relay_fakes import OPERATORS, USERS, key
 from stake_world import StakeWorld
 
 from consensus.relay.receipts import Code
-from consensus.relay.stake.records import (
-    nomination_name,
-)
+from consensus.relay.stake.records import nomination_name
 from consensus.relay.stake.stakes import Stakes
-from consensus.relay.stake.transactions import (
-    Bond,
-    Delegate,
-    Redelegate,
-)
+from consensus.relay.stake.transactions import Bond, Delegate, Redelegate
 
 ALICE, BOB, CAROL = (each.public for each in USERS[:3])
 V = [each.public for each in OPERATORS]
 OWN = [Stakes.own(each) for each in V]
 PAIR = nomination_name(V[:2])
 TRIO = nomination_name(V[:3])
-
-
 LAST = nomination_name(V[2:])
 
 

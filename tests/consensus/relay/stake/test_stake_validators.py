@@ -8,9 +8,7 @@ from stake_world import StakeWorld
 
 from consensus.primitives.ids import Epoch
 from consensus.relay.receipts import Code
-from consensus.relay.stake.records import (
-    Standing,
-)
+from consensus.relay.stake.records import Standing
 from consensus.relay.stake.transactions import (
     Chill,
     Redelegate,
