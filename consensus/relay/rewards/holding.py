@@ -46,8 +46,10 @@ def holding_account(chain: ChainId, epoch: Epoch) -> PublicKey:
 def release_parts(run: Run, action: ReleasePayment) -> Parts:
     """Who gets how many units, for an epoch that is over; empty if `amount` is below one round."""
     chain = run.registry.existing_chain(action.chain)
-    members = find_epoch_members(run.ledger, action.epoch)
-    weights = () if members is None else _weights(run, chain, action.epoch)
+    # First, for it is known of few epochs: anybody may name any, and a set is dear to make.
+    attested = chain_attesting(run.ledger, action.chain, action.epoch)
+    members = None if attested is None else find_epoch_members(run.ledger, action.epoch)
+    weights = () if attested is None or members is None else _weights(run, chain, action.epoch, attested)
     if members is None or not any(weights):
         return [(chain.owner, action.amount)] if action.amount else []
     parts = round_of(weights)
@@ -56,12 +58,12 @@ def release_parts(run: Run, action: ReleasePayment) -> Parts:
     return [(each.account, rounds * part) for each, part in pairs if rounds * part]
 
 
-def _weights(run: Run, chain: ChainRecord, epoch: Epoch) -> Sequence[int]:
-    """What each member of an epoch did for a chain; nothing where the state does not tell."""
+def _weights(run: Run, chain: ChainRecord, epoch: Epoch, attested: Sequence[int]) -> Sequence[int]:
+    """What each member of an epoch did for a chain, having `attested` so many candidates; nothing where the
+    state does not tell who was to."""
     validators = current_set(run.ledger, chain_id_hash=run.context.chain_id_hash, epoch=epoch)
     asked = attesters(run.ledger, chain, epoch, validators)
-    attested = chain_attesting(run.ledger, chain.chain, epoch)
-    if asked is None or attested is None:
+    if asked is None:
         return ()
     return [weight * count for weight, count in zip(asked.weights, attested, strict=True)]
 

@@ -13,6 +13,7 @@ from test_candidates_real_guests import RealCollator
 
 from consensus.primitives.guest import InstanceEndpoint, Policy
 from consensus.primitives.ids import ChainId, Epoch, Nonce
+from consensus.relay import epochs
 from consensus.relay.genesis import GenesisChain
 from consensus.relay.ledger import Ledger
 from consensus.relay.parameters import ChainTerms, Entry
@@ -143,13 +144,13 @@ def test_what_was_paid_for_an_epoch_without_attesters_is_the_owners(pool: Worker
     assert assets.decode_amount(network.view.instance_state(OWN, owner)) == 33
 
 
-def test_a_subset_chain_pays_by_what_its_attesters_allocated() -> None:
-    """And nothing to those who signed in a dispute, which was none of their business."""
+def after_an_epoch() -> Run:
+    """The run of a block in whose first epoch nothing happened."""
     network = Network(make_genesis(epoch_blocks=8))
     while network.epoch == 1:
         network.block()
     ledger = Ledger(network.store, network.root)
-    run = Run(
+    return Run(
         context=network.context(),
         ledger=ledger,
         registry=Registry(ledger),
@@ -157,15 +158,29 @@ def test_a_subset_chain_pays_by_what_its_attesters_allocated() -> None:
         parameters=ledger.parameters,
         guests=network.guests,
     )
+
+
+def test_a_subset_chain_pays_by_what_its_attesters_allocated() -> None:
+    """And nothing to those who signed in a dispute, which was none of their business."""
+    run = after_an_epoch()
     terms = ChainTerms(policy=int(Policy.SUBSET), subset=SubsetTerms())
     run.registry.put_chain(replace(run.registry.existing_chain(1), terms=terms))
     entries = [
         AttesterEntry(index=index, allocated=weight, weight=weight) for index, weight in ((1, 50), (3, 25))
     ]
-    ledger.put(attesters_key(1, 1), AttestersRecord(members=tuple(entries)))
+    run.ledger.put(attesters_key(1, 1), AttestersRecord(members=tuple(entries)))
     counts = struct.pack(">4I", 9, 1, 0, 2)
-    ledger.put(chain_attesting_key(1, 1), ChainAttestingRecord(epoch=Epoch(1), members=counts))
+    run.ledger.put(chain_attesting_key(1, 1), ChainAttestingRecord(epoch=Epoch(1), members=counts))
     assert release_parts(run, release(7)) == [(OPERATORS[1].public, 3), (OPERATORS[3].public, 3)]
+
+
+def test_a_set_is_not_made_anew_where_nobody_attested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may name any epoch, and many in one block; a full set's table of leaders takes tens of
+    milliseconds."""
+    run = after_an_epoch()
+    epochs._validator_set.cache_clear()
+    monkeypatch.setattr("consensus.agreement.validators.leader_table", None)
+    assert release_parts(run, release(7)) == [(USERS[0].public, 7)]
 
 
 def test_the_input_is_what_the_enclave_takes() -> None:
