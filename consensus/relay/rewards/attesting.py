@@ -31,6 +31,7 @@ from consensus.relay.run import Run
 
 _MEMBER: Final = struct.Struct(">II16s")
 _COUNT: Final = struct.Struct(">I")
+_FULL: Final = (1 << 32) - 1  # a counter that is full stays so: epochs may be of any length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +82,8 @@ def note_attestations(
     for index in {*asked, *signers}:
         had = members[index]
         members[index] = MemberAttesting(
-            asked=had.asked + 1,
-            attested=had.attested + (index in shares),
+            asked=min(had.asked + 1, _FULL),
+            attested=min(had.attested + (index in shares), _FULL),
             earned=had.earned + shares.get(index, 0),
         )
     run.ledger.pay_into(Pot.REWARDS, paid)
@@ -96,7 +97,7 @@ def _note_for_chain(run: Run, chain: ChainId, signers: Sequence[ValidatorIndex])
     epoch = run.context.epoch
     counts = list(chain_attesting(run.ledger, chain, epoch) or (0,) * len(run.context.validators))
     for index in signers:
-        counts[index] += 1
+        counts[index] = min(counts[index] + 1, _FULL)
     run.ledger.put(
         chain_attesting_key(chain, epoch),
         ChainAttestingRecord(epoch=epoch, members=b"".join(map(_COUNT.pack, counts))),

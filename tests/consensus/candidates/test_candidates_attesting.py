@@ -8,11 +8,20 @@ from relay_fakes import ALL_ACCOUNTS, OPERATORS, Network, make_genesis, total_su
 
 from consensus.agreement.statements import Verdict
 from consensus.primitives.ids import Epoch
-from consensus.relay.ledger import Pot
+from consensus.primitives.tree import MemoryStore
+from consensus.relay.ledger import Ledger, Pot
 from consensus.relay.parameters import ChainTerms
 from consensus.relay.receipts import CandidateReceipt
 from consensus.relay.rewards.attesting import attesting, chain_attesting
-from consensus.relay.rewards.records import KEPT_EPOCHS, EpochRewards, epoch_rewards_key
+from consensus.relay.rewards.records import (
+    KEPT_EPOCHS,
+    AttestingRecord,
+    ChainAttestingRecord,
+    EpochRewards,
+    attesting_key,
+    chain_attesting_key,
+    epoch_rewards_key,
+)
 from consensus.relay.stake.records import main_pool
 from consensus.relay.stake.stakes import Stakes
 
@@ -110,3 +119,23 @@ def test_what_a_chains_candidates_were_attested_is_kept_until_a_later_epoch_take
     network.block(inclusions=[network.attest(collator.offer([b"two"]), who=(1, 2, 3))])
     assert chain_attesting(network.view, 1, Epoch(1)) is None
     assert chain_attesting(network.view, 1, Epoch(1 + KEPT_EPOCHS)) == (0, 1, 1, 1)
+
+
+def test_a_counter_that_is_full_stays_so() -> None:
+    """An epoch may be of any length, and no validator could execute the block that counted on."""
+    network = sharing()
+    collator = Collator(network)
+    ledger = Ledger(network.store, network.root)
+    full, most = b"\xff" * 4, 2**32 - 1
+    ledger.put(attesting_key(1), AttestingRecord(members=(2 * full + bytes(16)) * 4))
+    ledger.put(chain_attesting_key(1, 1), ChainAttestingRecord(epoch=Epoch(1), members=4 * full))
+    network.root = ledger.commit()
+    network.store.apply(ledger.added)
+    header = collator.offer([b"hello"])
+    result = network.execute(inclusions=[network.attest(header)])
+    assert result.enacted == (header.hash,)
+    after = Ledger(MemoryStore({**network.store.nodes, **result.new_nodes}), result.post_root)
+    found = attesting(after, Epoch(1))
+    assert found is not None
+    assert {(each.asked, each.attested) for each in found} == {(most, most)}
+    assert chain_attesting(after, 1, Epoch(1)) == (most,) * 4
