@@ -16,6 +16,7 @@ from consensus.primitives.ids import (
     View,
 )
 from consensus.relay.elections.records import ElectionRecord
+from consensus.relay.epochs import epoch_members
 from consensus.relay.ledger import Ledger
 from consensus.relay.offences.records import Convicted
 from consensus.relay.parameters import Parameters
@@ -62,3 +63,8 @@ class Run:
     enclave_calls: int = 0
     messages: int = 0
     election: ElectionRecord | None = None  # of the last block but one of an epoch
+
+    @property
+    def proposer(self) -> PublicKey:
+        """The account of who proposed the block, paid for that and as reporter of what it proves."""
+        return epoch_members(self.ledger, self.context.epoch).members[self.context.proposer].account

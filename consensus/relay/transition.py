@@ -29,7 +29,7 @@ from consensus.relay.blocks import CheckedPayload
 from consensus.relay.calls import deliver_messages
 from consensus.relay.elections.records import ElectionRecord
 from consensus.relay.elections.turning import turn_epoch
-from consensus.relay.epochs import epoch_members, epoch_of, is_boundary
+from consensus.relay.epochs import epoch_of, is_boundary
 from consensus.relay.governance.executing import turn as turn_parameters
 from consensus.relay.governance.ticking import tick as tick_governance
 from consensus.relay.inclusions import apply_inclusion
@@ -125,7 +125,7 @@ def apply_block(
     for index, transaction in enumerate(payload.transactions):
         apply_transaction(run, transaction, index)
     if ledger.fees:
-        ledger.settle_fees(_proposer_account(run))
+        ledger.settle_fees(run.proposer)
     tick_governance(run)
     ends = is_boundary(context.height, run.parameters.epoch_blocks)
     if ends:
@@ -168,10 +168,6 @@ def _accounts_of(payload: CheckedPayload) -> list[PublicKey]:
         if isinstance(action, Transfer):
             touched.append(action.to)
     return touched
-
-
-def _proposer_account(run: Run) -> PublicKey:
-    return epoch_members(run.ledger, run.context.epoch).members[run.context.proposer].account
 
 
 def _write_last_block(run: Run) -> Hash:

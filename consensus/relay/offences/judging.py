@@ -15,21 +15,19 @@ from typing import Final
 from consensus.agreement.evidence import Evidence, Offence, offence, verify_pair
 from consensus.agreement.statements import Role, statement_sign_bytes
 from consensus.candidates.receipts import Attestation
-from consensus.primitives.codec import decode, encode
+from consensus.primitives.codec import encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import RELAY_CHAIN, ChainId, Epoch, Hash, Milliseconds, PublicKey, Signature
 from consensus.relay.epochs import (
     EpochMember,
     Reads,
     current_set,
-    epoch_members,
     find_epoch_members,
     is_answerable,
 )
-from consensus.relay.ledger import RECORD_LIMIT
 from consensus.relay.offences.convicting import convict, has_room, stands_against
-from consensus.relay.offences.records import OffenceRecord, offence_key
 from consensus.relay.offences.table import OffenceKind
+from consensus.relay.offences.veto import record_of
 from consensus.relay.run import Run
 
 Verify = Callable[[PublicKey, bytes, Signature], bool]
@@ -94,7 +92,7 @@ def judge_evidence(bench: Bench, evidence: Evidence) -> Guilty | Void:
     first, second = ((each.kind, each.block, each.aux) for each in (evidence.first, evidence.second))
     claimed = offence(first, second)
     if claimed is not None and stands_against(
-        find_record(bench.state, member.account, evidence.epoch), OffenceKind(claimed)
+        record_of(bench.state, member.account, evidence.epoch), OffenceKind(claimed)
     ):
         return Void("its signer is convicted for that epoch, of something no less grave")
     found = verify_pair(evidence, member.consensus_key, bench.chain_id_hash, bench.verify)
@@ -115,12 +113,6 @@ def find_member(bench: Bench, epoch: Epoch, signer: int) -> EpochMember | Void:
     if signer >= len(record.members):
         return Void("its signer is not in the set of its epoch", false=True)
     return record.members[signer]
-
-
-def find_record(state: Reads, account: PublicKey, epoch: Epoch) -> OffenceRecord | None:
-    """All that stands against a validator for an epoch."""
-    raw = state.read(offence_key(account, epoch))
-    return None if raw is None else decode(OffenceRecord, raw, limit=RECORD_LIMIT)
 
 
 def is_signed(bench: Bench, statement: Attestation, member: EpochMember) -> bool:
@@ -164,11 +156,6 @@ def apply_evidence(run: Run, evidence: Evidence) -> None:
         found.account,
         found.epoch,
         found.offence,
-        reporter=proposer_account(run),
+        reporter=run.proposer,
         evidence=evidence,
     )
-
-
-def proposer_account(run: Run) -> PublicKey:
-    """Who proposed the running block."""
-    return epoch_members(run.ledger, run.context.epoch).members[run.context.proposer].account

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from consensus.agreement.evidence import Evidence
-from consensus.primitives.codec import U8, U16, U32, U64, U128, MaxLength, decode
+from consensus.primitives.codec import U8, U16, U32, U64, U128, MaxLength
 from consensus.primitives.ids import ChainId, Epoch, Hash, Height, Milliseconds, PublicKey
 from consensus.primitives.tree import tree_key
 from consensus.relay.offences.table import TABLE, OffenceKind
@@ -253,8 +253,3 @@ def verdict_key(candidate: Hash) -> Hash:
 def submitter_key(account: PublicKey) -> Hash:
     """Where an account's submissions are counted."""
     return tree_key(b"submitter", account)
-
-
-def decode_verdict(raw: bytes) -> VerdictRecord:
-    """The verdict of its leaf."""
-    return decode(VerdictRecord, raw, limit=64)

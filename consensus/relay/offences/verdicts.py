@@ -28,10 +28,11 @@ from typing import Final
 
 from consensus.agreement.statements import Verdict
 from consensus.candidates.receipts import Attestation, CandidateHeader
-from consensus.primitives.codec import encode
+from consensus.primitives.codec import decode, encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.guest import Policy
 from consensus.primitives.ids import Epoch, Hash, PublicKey
+from consensus.relay.epochs import Reads
 from consensus.relay.ledger import Ledger
 from consensus.relay.offences.convicting import convict, convict_allocation, has_room, stands_against
 from consensus.relay.offences.judging import (
@@ -41,12 +42,11 @@ from consensus.relay.offences.judging import (
     Void,
     bench_of,
     find_member,
-    find_record,
     is_signed,
-    proposer_account,
 )
-from consensus.relay.offences.records import MAX_ALLOCATION_FAULTS, VerdictRecord, decode_verdict, verdict_key
+from consensus.relay.offences.records import MAX_ALLOCATION_FAULTS, VerdictRecord, verdict_key
 from consensus.relay.offences.table import OffenceKind
+from consensus.relay.offences.veto import record_of
 from consensus.relay.ring import Ring
 from consensus.relay.run import Run
 from consensus.relay.security.attesters import allocated
@@ -75,9 +75,10 @@ def note_verdict(
     _kept(run.ledger).push(candidate + run.context.epoch.to_bytes(8, "big"))
 
 
-def find_verdict(ledger: Ledger, candidate: Hash) -> VerdictRecord | None:
+def find_verdict(state: Reads, candidate: Hash) -> VerdictRecord | None:
     """What was judged of a candidate, while that is kept."""
-    return ledger.record(VerdictRecord, verdict_key(candidate))
+    raw = state.read(verdict_key(candidate))
+    return None if raw is None else decode(VerdictRecord, raw, limit=64)
 
 
 def forget_verdicts(run: Run) -> None:
@@ -99,10 +100,9 @@ def judge_statement(bench: Bench, statement: Attestation) -> Guilty | Void:
     member = find_member(bench, statement.epoch, statement.validator)
     if isinstance(member, Void):
         return member
-    raw = bench.state.read(verdict_key(statement.candidate))
-    if raw is None:
+    judged = find_verdict(bench.state, statement.candidate)
+    if judged is None:
         return Void("its candidate has no verdict, or one too old to convict by")
-    judged = decode_verdict(raw)
     contrary, kind = _CONTRARY[Verdict(judged.verdict)]
     if statement.verdict != contrary:
         return Void("it says what the verdict says", false=True)
@@ -131,7 +131,7 @@ def apply_statement(run: Run, statement: Attestation) -> None:
     if isinstance(found, Void):
         run.void[statement_hash(statement)] = found.reason
         return
-    convict_signer(run, found, proposer_account(run))
+    convict_signer(run, found, run.proposer)
 
 
 def convict_signer(run: Run, found: Guilty, reporter: PublicKey) -> int:
@@ -190,7 +190,7 @@ def judge_contradiction(bench: Bench, valid: Attestation, invalid: Attestation) 
 
 def _unless_convicted(bench: Bench, found: Guilty) -> Guilty | Void:
     """Before signatures are checked, which are dear."""
-    record = find_record(bench.state, found.account, found.epoch)
+    record = record_of(bench.state, found.account, found.epoch)
     if found.risk is not None:
         faults = () if record is None else record.allocations
         if len(faults) == MAX_ALLOCATION_FAULTS or any(each.chain == found.chain for each in faults):
@@ -198,11 +198,6 @@ def _unless_convicted(bench: Bench, found: Guilty) -> Guilty | Void:
     elif stands_against(record, found.offence):
         return Void("its signer is convicted for that epoch, of something no less grave")
     return found
-
-
-def kept_verdicts(ledger: Ledger) -> int:
-    """How many verdicts the state keeps."""
-    return len(_kept(ledger))
 
 
 def _kept(ledger: Ledger) -> Ring:

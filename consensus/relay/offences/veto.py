@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from consensus.primitives.codec import decode
 from consensus.primitives.ids import Epoch, Hash, Milliseconds, PublicKey
-from consensus.relay.ledger import Ledger
+from consensus.relay.epochs import Reads
+from consensus.relay.ledger import RECORD_LIMIT, Ledger
 from consensus.relay.offences.burning import queue_burn
 from consensus.relay.offences.records import (
     CASES_KEY,
@@ -248,9 +250,10 @@ def open_cases(ledger: Ledger, limit: int) -> tuple[CaseRecord, ...]:
     return tuple(each for each in found if each is not None and each.state == CaseState.OPEN)
 
 
-def record_of(ledger: Ledger, account: PublicKey, epoch: Epoch) -> OffenceRecord | None:
+def record_of(state: Reads, account: PublicKey, epoch: Epoch) -> OffenceRecord | None:
     """All that stands against a validator for an epoch."""
-    return ledger.record(OffenceRecord, offence_key(account, epoch))
+    raw = state.read(offence_key(account, epoch))
+    return None if raw is None else decode(OffenceRecord, raw, limit=RECORD_LIMIT)
 
 
 def _windows(run: Run) -> Ring:

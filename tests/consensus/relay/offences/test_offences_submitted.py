@@ -16,9 +16,10 @@ from consensus.relay.ledger import Pot
 from consensus.relay.offences.records import verdict_key
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.offences.transactions import ReportContradiction, ReportStatement, SubmitEvidence
-from consensus.relay.offences.verdicts import find_verdict, kept_verdicts
+from consensus.relay.offences.verdicts import find_verdict
 from consensus.relay.offences.veto import record_of
 from consensus.relay.receipts import Code
+from consensus.relay.ring import Ring
 from consensus.relay.stake.records import Standing
 
 REPORTER = USERS[4]
@@ -200,11 +201,12 @@ def test_verdicts_are_kept_for_their_epochs_and_leave_nothing_behind() -> None:
     to_epoch(network, 2)
     ledger = network.view.stakes.ledger
     assert find_verdict(ledger, header.hash) is not None
+    assert len(Ring(ledger, b"verdicts")) == 1
     again = network.block(inclusions=[network.attest(header, verdict=Verdict.VALID)])
     assert "rejected before" in again.void[header.hash]
     to_epoch(network, 3)
     network.block()
-    assert kept_verdicts(network.view.stakes.ledger) == 0
+    assert len(Ring(network.view.stakes.ledger, b"verdicts")) == 0
     assert network.view.read(verdict_key(header.hash)) is None
     assert code(network, REPORTER, ReportStatement(statement=lie)) == Code.WITHOUT_EFFECT
 

@@ -19,8 +19,8 @@ from consensus.relay.genesis import issuance
 from consensus.relay.governance.executing import pace_of
 from consensus.relay.governance.records import Pace
 from consensus.relay.governance.transactions import SetTerms
-from consensus.relay.offences.judging import find_record
 from consensus.relay.offences.transactions import ReportStatement
+from consensus.relay.offences.veto import record_of
 from consensus.relay.parameters import ChainTerms
 from consensus.relay.receipts import Code
 from consensus.relay.rewards.attesting import attesting
@@ -200,7 +200,7 @@ def test_a_verdict_of_a_subset_convicts_nobody() -> None:
     honest = said(network, header, 2, Verdict.INVALID)
     network.block(inclusions=[network.attest(header, who=(0, 1))])
     assert code(network, USERS[1], ReportStatement(statement=honest)) is Code.WITHOUT_EFFECT
-    assert find_record(network.view, accounts(network)[2], network.epoch) is None
+    assert record_of(network.view, accounts(network)[2], network.epoch) is None
 
 
 def test_an_opt_out_does_not_help_against_what_was_signed_before_it() -> None:
