@@ -323,9 +323,10 @@ class Registry:
         self.put_chain(replace(record, terms=terms))
         self._list_top(ChainId(record.chain), terms)
 
-    def has_room_at_top(self, terms: ChainTerms) -> bool:
-        """Whether one more chain may have these terms, if they ask members to attest who did not opt in."""
-        return not asks_top(terms) or len(self._top_chains()) < MAX_TOP_CHAINS
+    def has_room_at_top(self, terms: ChainTerms, chain: ChainId | None = None) -> bool:
+        """Whether `chain`, or one more, may ask members to attest that did not opt in, if these terms do."""
+        listed = self._top_chains()
+        return not asks_top(terms) or chain in listed or len(listed) < MAX_TOP_CHAINS
 
     def put_head(self, chain: int, head: HeadRecord) -> None:
         """Write a changed head."""

@@ -7,6 +7,7 @@ way, because everything is checked before anything is written.
 
 from dataclasses import replace
 
+from consensus.primitives.ids import ChainId
 from consensus.relay.governance.council import council_refusal, pause, pause_refusal, seat
 from consensus.relay.governance.records import COMING_KEY, Pace
 from consensus.relay.governance.transactions import (
@@ -86,7 +87,9 @@ def refusal(run: Run, measure: Measure) -> str | None:
         case OnboardChain():
             return _onboarding_refusal(run, measure)
         case SetTerms():
-            return _open_chain_refusal(run, measure.chain) or _terms_refusal(run, measure.terms)
+            return _open_chain_refusal(run, measure.chain) or _terms_refusal(
+                run, measure.terms, measure.chain
+            )
         case PauseChain():
             return pause_refusal(run, measure.chain, measure.span_ms)
         case ResumeChain():
@@ -191,12 +194,12 @@ def _onboarding_refusal(run: Run, measure: OnboardChain) -> str | None:
     return found or run.guests.admit(measure.code)
 
 
-def _terms_refusal(run: Run, terms: ChainTerms) -> str | None:
+def _terms_refusal(run: Run, terms: ChainTerms, chain: ChainId | None = None) -> str | None:
     if terms.fuel_limit > run.parameters.chain_fuel_limit:
         return "fuel_limit is over the network's chain_fuel_limit"
     if terms.max_pov_bytes > run.parameters.max_pov_bytes:
         return "max_pov_bytes is over the network's"
-    if not run.registry.has_room_at_top(terms):
+    if not run.registry.has_room_at_top(terms, chain):
         return "too many chains ask members to attest who did not opt in"
     return None
 

@@ -13,20 +13,23 @@ from staking_world import accounts, code, do, to_epoch
 from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
 from consensus.candidates.receipts import Attestation
 from consensus.primitives.guest import Policy
-from consensus.primitives.ids import Amount
+from consensus.primitives.ids import Amount, ChainId
 from consensus.relay.elections.records import exposure
 from consensus.relay.genesis import issuance
 from consensus.relay.governance.executing import pace_of
 from consensus.relay.governance.records import Pace
 from consensus.relay.governance.transactions import SetTerms
+from consensus.relay.ledger import Ledger
 from consensus.relay.offences.transactions import ReportStatement
 from consensus.relay.offences.veto import record_of
 from consensus.relay.parameters import ChainTerms
 from consensus.relay.receipts import Code
+from consensus.relay.registry import Registry
 from consensus.relay.rewards.attesting import attesting
 from consensus.relay.security.allocations import allocations
 from consensus.relay.security.attesters import attesters_record
 from consensus.relay.security.rails import is_held
+from consensus.relay.security.records import MAX_TOP_CHAINS, TOP_CHAINS_KEY, TopChainsRecord
 from consensus.relay.security.terms import SubsetTerms
 from consensus.relay.security.transactions import Allocate
 from consensus.relay.stake.records import Standing
@@ -269,3 +272,19 @@ def test_to_ask_for_stake_that_nobody_allocated_takes_a_slow_vote() -> None:
     top = replace(open_to_all, subset=SubsetTerms(top_ppb=10**8, top_allocation_ppb=10**8))
     assert pace_of(SetTerms(chain=CHAIN, terms=open_to_all)) is Pace.ORDINARY
     assert pace_of(SetTerms(chain=CHAIN, terms=top)) is Pace.SECURITY
+
+
+def test_only_so_many_chains_ask_the_top_and_each_of_them_may_have_other_terms() -> None:
+    network = subset_network(SubsetTerms(top_ppb=10**8, top_allocation_ppb=10**8))
+    terms = network.view.chain_record(CHAIN).terms
+    ledger = Ledger(network.store, network.root)
+    registry = Registry(ledger)
+    assert registry.has_room_at_top(terms)
+    chains = tuple(ChainId(each) for each in range(1, MAX_TOP_CHAINS + 1))
+    ledger.put(TOP_CHAINS_KEY, TopChainsRecord(chains=chains))
+    assert not registry.has_room_at_top(terms)
+    assert not registry.has_room_at_top(terms, ChainId(MAX_TOP_CHAINS + 1))
+    assert registry.has_room_at_top(terms, CHAIN)
+    assert registry.has_room_at_top(ChainTerms())
+    registry.set_terms(registry.existing_chain(CHAIN), terms)
+    assert ledger.existing(TopChainsRecord, TOP_CHAINS_KEY).chains == chains
