@@ -4,10 +4,7 @@ Each share is the exact quotient rounded down, or that plus one; the shares add 
 shares out by this neither makes nor loses a unit, and nobody is further than one unit from what is due.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
-
-K = TypeVar("K", bound=bytes | int)
+from collections.abc import Sequence
 
 
 def split(amount: int, weights: Sequence[int]) -> list[int]:
@@ -30,9 +27,3 @@ def split(amount: int, weights: Sequence[int]) -> list[int]:
         for index in by_remainder[:left]:
             shares[index] += 1
     return shares
-
-
-def split_by_key(amount: int, weights: Mapping[K, int]) -> dict[K, int]:
-    """`split` among keys; of equal remainders the smallest key comes first, in whatever order they come."""
-    names = sorted(weights)
-    return dict(zip(names, split(amount, [weights[each] for each in names]), strict=True))

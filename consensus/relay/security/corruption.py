@@ -17,9 +17,8 @@ PoV was kept from all honest attesters; availability before approval is not buil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
-from typing import Final
 
-BILLION: Final = 1_000_000_000
+from consensus.relay.parameters import BILLION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

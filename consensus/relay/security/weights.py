@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from consensus.primitives.ids import PublicKey
+from consensus.relay.parameters import BILLION
 from consensus.relay.security.terms import SubsetTerms
-
-BILLION: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

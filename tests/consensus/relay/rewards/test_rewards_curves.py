@@ -16,7 +16,7 @@ from consensus.relay.rewards.issuance import (
     staking_ratio_ppb,
     yearly_rate_ppb,
 )
-from consensus.relay.rewards.sharing import split, split_by_key
+from consensus.relay.rewards.sharing import split
 from consensus.relay.rewards.takerate import commission_of, take_rate_ppb
 
 PPB = st.integers(0, BILLION)
@@ -130,13 +130,6 @@ def test_a_split_is_whole_and_nobody_is_a_unit_away_from_its_due(amount: int, we
         for other in set(range(len(weights))) - set(raised):
             mine, theirs = (amount * weights[each] % total for each in (index, other))
             assert (mine, other) > (theirs, index)
-
-
-@given(AMOUNTS, st.dictionaries(st.binary(max_size=3), st.integers(1, 99), min_size=1), st.randoms())
-def test_a_split_by_key_does_not_depend_on_the_order(amount: int, weights: dict[bytes, int], order) -> None:
-    names = list(weights)
-    order.shuffle(names)
-    assert split_by_key(amount, {name: weights[name] for name in names}) == split_by_key(amount, weights)
 
 
 @pytest.mark.parametrize(("amount", "weights"), [(1, []), (1, [0, 0]), (-1, [1]), (1, [2, -1])])

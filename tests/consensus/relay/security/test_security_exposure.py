@@ -12,11 +12,11 @@ from staking_world import code, do, to_epoch
 from consensus.agreement.thresholds import stake_thresholds
 from consensus.primitives.guest import Policy
 from consensus.primitives.ids import Amount
-from consensus.relay.parameters import ChainTerms
+from consensus.relay.parameters import BILLION, ChainTerms
 from consensus.relay.receipts import Code
 from consensus.relay.registry import ChainRecord
 from consensus.relay.security.caps import stake_cap, value_cap
-from consensus.relay.security.corruption import BILLION, Signer, cheapest, lost
+from consensus.relay.security.corruption import Signer, cheapest, lost
 from consensus.relay.security.exposure import ExposureReport
 from consensus.relay.security.terms import SubsetTerms
 from consensus.relay.transactions import RegisterChain, TopUpChain
