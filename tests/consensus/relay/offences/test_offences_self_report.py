@@ -44,6 +44,17 @@ def behind(court: Court, index: int, epoch: int) -> set[PublicKey]:
     }
 
 
+def prices(price: int) -> dict[str, int]:
+    """The least fraction of every row of the table, all of them drawn by one number."""
+    return {
+        "slash_double_ppb": price,
+        "slash_contradiction_ppb": price // 3,
+        "slash_accusation_ppb": price // 2,
+        "slash_downtime_ppb": price // 7,
+        "slash_invalid_ppb": price,
+    }
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     index=st.integers(0, 3),
@@ -60,11 +71,7 @@ def test_the_whole_coalition_loses_at_least_half_of_what_was_taken(
 ) -> None:
     court = Court(
         NETWORK,
-        slash_double_ppb=price,
-        slash_contradiction_ppb=price // 3,
-        slash_accusation_ppb=price // 2,
-        slash_downtime_ppb=price // 7,
-        slash_invalid_ppb=price,
+        **prices(price),
         correlation_factor=factor,
         slash_burn_ppb=burnt,
         slash_reporter_ppb=min(rewarded, BILLION - burnt),
@@ -98,11 +105,7 @@ def test_an_operator_gains_nothing_from_what_others_have_behind_it(
     behind it would else sign two blocks, have a friend report it, and be paid from their stake."""
     court = Court(
         NETWORK,
-        slash_double_ppb=price,
-        slash_contradiction_ppb=price // 3,
-        slash_accusation_ppb=price // 2,
-        slash_downtime_ppb=price // 7,
-        slash_invalid_ppb=price,
+        **prices(price),
         correlation_factor=factor,
         slash_burn_ppb=BILLION // 2,
         slash_reporter_ppb=BILLION // 2,
