@@ -10,8 +10,6 @@ it may have been away.
 Whoever sends something that convicts nobody is banned, as for any other signature that does not check.
 """
 
-import errno
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import DecodeError, LocalFault, PeerFault, UserError
 from consensus.primitives.ids import Epoch, Hash, Height, ValidatorIndex
+from node.files import keep_file
 
 MAX_KEPT: Final = 1_024  # pieces
 MAX_EARLY: Final = 64  # pieces of epochs that this node has not reached
@@ -225,7 +224,7 @@ class EvidencePool:
             self._changed = trio.Event()
             raw = encode(EvidenceFile(kept=tuple(self._kept[each] for each in sorted(self._kept))))
             raw = hash_tagged(FILE_TAG, raw) + raw
-            await trio.to_thread.run_sync(_write, self._path, raw, limiter=limiter)
+            await trio.to_thread.run_sync(keep_file, self._path, raw, limiter=limiter)
 
     def _read(self) -> list[KeptEvidence]:
         """What the file holds and still counts. What is lost is handed over again by a peer."""
@@ -258,19 +257,3 @@ def _fields(evidence: Evidence) -> dict[str, Any]:
         "signer": evidence.signer,
         "evidence": encode(evidence).hex(),
     }
-
-
-def _write(path: Path, raw: bytes) -> None:
-    """Replace the file as a whole: it is read after every crash."""
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        with fresh.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError as error:
-        cause = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise LocalFault(
-            f"{path} can not be written ({cause}): make room or mend the disk, then restart"
-        ) from None

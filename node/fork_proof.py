@@ -6,6 +6,7 @@ from typing import Final
 from consensus.light.client import Conflict
 from consensus.primitives.codec import encode
 from consensus.primitives.errors import UserError
+from node.files import write_file
 
 SIDES: Final = ("known", "other")
 
@@ -16,18 +17,8 @@ def keep_fork(conflict: Conflict, directory: Path) -> UserError:
     known = conflict.known.header.height
     files = [directory / f"conflict-{known}-{side}.final" for side in SIDES]
     for file, head in zip(files, (conflict.known, conflict.other), strict=True):
-        _write(file, encode(head))
+        write_file(file, encode(head))
     return UserError(
         f"{conflict}: they are in {files[0]} and {files[1]}. To name the guilty, have a node of each"
         f" side write `phalanx evidence dossier {conflict.height}` and give both to `phalanx evidence blame`"
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: can not be written: {error.strerror}") from None

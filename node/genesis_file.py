@@ -9,7 +9,6 @@ import base64
 import binascii
 import dataclasses
 import json
-import os
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
@@ -19,6 +18,7 @@ from consensus.primitives.errors import UserError
 from consensus.primitives.guest import code_hash
 from consensus.primitives.ids import Amount, Hash, ModuleId, PublicKey
 from consensus.relay.genesis import MAX_GENESIS_BYTES, Genesis, GenesisChain, check_genesis
+from node.files import write_file
 from node.rpc.json_form import to_json
 
 VERSION: Final = 1
@@ -53,15 +53,7 @@ def render_genesis(genesis: Genesis) -> str:
 
 def write_genesis(path: Path, genesis: Genesis) -> None:
     """Write genesis.json, whole or not at all. Raises UserError."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("w") as file:
-            file.write(render_genesis(genesis))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: can not be written: {error.strerror}") from None
+    write_file(path, render_genesis(genesis).encode())
 
 
 def read_genesis(path: Path) -> Genesis:

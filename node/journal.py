@@ -32,6 +32,7 @@ import trio
 
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import LocalFault
+from node.files import sync_directory
 
 SECTOR_BYTES: Final = 512
 MAX_GROUP_BYTES: Final = 64 * 1024 * 1024
@@ -325,7 +326,7 @@ def _write_new_file(path: Path, salt: bytes, origin: Origin, records: Sequence[b
     finally:
         os.close(descriptor)
     temporary.rename(path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
     return size, groups
 
 
@@ -334,17 +335,9 @@ def _put_aside(path: Path) -> Path:
         aside = path.with_name(f"{path.name}.damaged-{number}")
         if not aside.exists():
             path.rename(aside)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
             return aside
     raise LocalFault(f"{path} is damaged, and 999 damaged ones lie beside it: look into that first")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

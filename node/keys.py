@@ -21,6 +21,7 @@ from consensus.primitives import crypto
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import UserError
 from consensus.primitives.ids import PublicKey, SecretSeed
+from node.files import sync_directory
 
 VERSION: Final = 1
 CONSENSUS_FILE: Final = "consensus.key"
@@ -120,11 +121,16 @@ def write_key(
         raise KeyFileError(f"{path}: there is a key already, which is kept; move it away first") from None
     except OSError as error:
         raise KeyFileError(f"{path}: can not be created: {error.strerror}") from None
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(path.parent)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half a key would only keep a node from starting
+        raise KeyFileError(f"{path}: can not be written: {error.strerror}") from None
     return KeyHeader(path=path, name=name, purpose=purpose, public=public, encrypted=passphrase is not None)
 
 

@@ -5,13 +5,13 @@ since: a fresh key has signed nothing. So a loss writes down the keys that it fo
 signed; a later loss adds to them. The journal that took the lost one's place names the loss.
 """
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from consensus.primitives.errors import LocalFault
 from consensus.primitives.ids import PublicKey
+from node.files import keep_file
 
 FILE: Final = "lost-keys"
 
@@ -26,20 +26,7 @@ def note_loss(data: Path, journal: bytes, keys: Collection[PublicKey]) -> None:
     if name == journal:
         return
     lines = [journal.hex(), *sorted(each.hex() for each in before | set(keys))]
-    fresh = path.with_name(f"{FILE}.new")
-    try:
-        with fresh.open("w") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        directory = os.open(data, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise LocalFault(f"{path} can not be written ({error.strerror}): make room, then restart") from None
+    keep_file(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def lost_keys(data: Path) -> frozenset[PublicKey] | None:

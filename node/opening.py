@@ -1,6 +1,5 @@
 """What a node finds when it starts: its journal, whose keys it has, the block it continues from."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from consensus.relay.registry import Registry
 from node.config import NodeConfig
 from node.epochs import Term
 from node.executor import Executed, set_after
+from node.files import keep_file
 from node.journal import Journal, Origin, open_journal
 from node.keys import NodeKeys
 from node.lost_keys import note_loss
@@ -40,10 +40,7 @@ def bind_to_network(data: Path, genesis_hash: Hash) -> None:
     try:
         held = path.read_text().strip()
     except FileNotFoundError:
-        try:
-            _write_whole(path, f"{genesis_hash.hex()}\n")
-        except OSError as error:
-            raise LocalFault(f"{path} can not be written ({error.strerror}): make room, then start") from None
+        keep_file(path, f"{genesis_hash.hex()}\n".encode())
         return
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can not be read ({error}): is the disk whole?") from None
@@ -52,16 +49,6 @@ def bind_to_network(data: Path, genesis_hash: Hash) -> None:
             f"{data} belongs to network {held[:16]}…, but the genesis file is {genesis_hash.hex()[:16]}…:"
             " give each network a directory of its own"
         )
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Durable under its name, or not there: a power cut must not leave half of it."""
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def open_signing_journal(

@@ -22,6 +22,7 @@ from node import keys
 from node.api import Role
 from node.config import CONFIG_FILE, Address, NodeConfig, load_config, parse_address, parse_public_key
 from node.config_writer import PeerEntry, Settings, add_peers, render_config
+from node.files import write_file
 from node.genesis_file import read_genesis, write_genesis
 from node.journal import create_journal
 
@@ -58,10 +59,10 @@ def init_node(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "data").mkdir(mode=0o700)
-        config_file = directory / CONFIG_FILE
-        config_file.write_text(render_config(settings))
     except OSError as error:
         raise UserError(f"{directory}: can not be made: {error.strerror}") from None
+    config_file = directory / CONFIG_FILE
+    write_file(config_file, render_config(settings).encode())
     try:
         config = load_config(config_file)
     except UserError:
@@ -82,7 +83,10 @@ def init_node(
         ).public
         for purpose, file in purposes.items()
     }
-    create_journal(journal_path(config))
+    try:
+        create_journal(journal_path(config))
+    except OSError as error:
+        raise UserError(f"{journal_path(config)}: can not be made: {error.strerror}") from None
     descriptor = NodeDescriptor(
         name=settings.name,
         role=settings.role,
@@ -91,7 +95,7 @@ def init_node(
         account=made.get("account"),
         address=settings.advertise or settings.listen,
     )
-    (directory / DESCRIPTOR_FILE).write_text(render_descriptor(descriptor))
+    write_file(directory / DESCRIPTOR_FILE, render_descriptor(descriptor).encode())
     return descriptor
 
 

@@ -24,6 +24,7 @@ from node.cli.submit import submit
 from node.cli.trust import TrustOptions, trust_options
 from node.cli.verify import verify_state
 from node.client import ask
+from node.files import read_file
 from node.rpc.json_form import to_json
 
 DEFAULT_FUEL = 20_000_000
@@ -88,12 +89,7 @@ def deploy(output: Output, *, file: Path, send: Sending) -> None:
 
 def read_wasm(file: Path) -> bytes:
     """A module's bytes, read no further than any module may be long. Raises UserError."""
-    try:
-        if file.stat().st_size > 4 * MAX_INPUT_BYTES:
-            raise UserError(f"{file}: has {file.stat().st_size} bytes, far more than any module may have")
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: can not be read: {error.strerror}") from None
+    return read_file(file, 4 * MAX_INPUT_BYTES, "far more than any module may have")
 
 
 @enclave.command(epilog=example("phalanx enclave call assets --from alice --input @operations.bin --wait"))

@@ -17,8 +17,8 @@ from node.cli.connect import BYTES, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.report import report
 from node.cli.slashing import prove, verify
-from node.cli.trust import write_file
 from node.client import ask
+from node.files import read_file, write_file
 from node.rpc.json_form import to_json
 
 
@@ -151,11 +151,7 @@ def _guilty(piece: Evidence, held: Dossier) -> dict[str, Any]:
 
 def _read(file: Path) -> Dossier:
     try:
-        if file.stat().st_size > MAX_DOSSIER_BYTES:
-            raise UserError(f"{file}: has {file.stat().st_size} bytes, more than any dossier")
-        return decode_dossier(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{file}: can not be read: {error.strerror}") from None
+        return decode_dossier(read_file(file, MAX_DOSSIER_BYTES, "more than any dossier has"))
     except DecodeError as error:
         raise UserError(f"{file}: {error}; write it with `phalanx evidence dossier`") from None
 

@@ -18,6 +18,7 @@ from node.api import Role
 from node.cli.connect import AMOUNT, find_account, keys_option
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.config_writer import PeerEntry, render_peers
+from node.files import write_file
 from node.genesis_file import read_genesis, write_genesis
 from node.setup import NodeDescriptor, build_genesis, join_network, read_descriptor
 
@@ -83,7 +84,7 @@ def genesis(
     write_genesis(out, built)
     joined = sum(1 for each in nodes if each.is_dir() and join_network(each, built, members) >= 0)
     peers = [PeerEntry(name=each.name, identity=each.identity, address=each.address) for each in members]
-    (out.parent / "peers.toml").write_text(render_peers(peers))
+    write_file(out.parent / "peers.toml", render_peers(peers).encode())
     _say(output, out, built, joined)
 
 

@@ -39,11 +39,11 @@ from node.cli.trust import (
     read_state,
     state_path,
     trust_options,
-    write_file,
     write_state,
 )
 from node.cli.verify import LIAR, check_bundle, fetch_bundle, fetch_start
 from node.client import RpcClient, RpcError, ask
+from node.files import read_file, write_file
 from node.fork_proof import keep_fork
 
 ATTEMPTS: Final = 3  # an epoch may end between two questions
@@ -266,7 +266,7 @@ def verify(
     """
     known = _with_state(trust.resolve(), state_file)
     try:
-        bundle = decode_light_proof(_read(file))
+        bundle = decode_light_proof(read_file(file, MAX_PROOF_FILE_BYTES, "more than any proof has"))
     except DecodeError as error:
         raise UserError(f"{file}: is no proof ({error})") from None
     asked = question_from(
@@ -285,15 +285,6 @@ def _with_state(trust: Trust, state_file: Path | None) -> Trust:
         raise UserError(f"{state_file}: there is no such file; make it with `phalanx light sync --state`")
     checkpoint = Checkpoint(height=state.height, hash=state.hash)
     return replace(trust, checkpoint=checkpoint, named=f"block {state.height} of {state_file}")
-
-
-def _read(file: Path) -> bytes:
-    try:
-        if file.stat().st_size > MAX_PROOF_FILE_BYTES:
-            raise UserError(f"{file}: has {file.stat().st_size} bytes, more than any proof")
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: can not be read: {error.strerror}") from None
 
 
 def _say(

@@ -25,9 +25,10 @@ from consensus.primitives.ids import Epoch, Hash, Height
 from consensus.relay.epochs import FIRST_EPOCH
 from node.cli.connect import BYTES, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
-from node.cli.trust import NetworkType, write_file
+from node.cli.trust import NetworkType
 from node.client import RpcClient, ask
 from node.evidence_pool import MAX_EVIDENCE_BYTES
+from node.files import read_file, write_file
 
 
 class RootType(click.ParamType[Any]):
@@ -115,11 +116,7 @@ async def prove_by(client: RpcClient, evidence: Evidence) -> SlashingProof:
 
 def _read(file: Path) -> SlashingProof:
     try:
-        if file.stat().st_size > MAX_PROOF_BYTES:
-            raise UserError(f"{file}: has {file.stat().st_size} bytes, more than any slashing proof")
-        return decode_slashing_proof(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{file}: can not be read: {error.strerror}") from None
+        return decode_slashing_proof(read_file(file, MAX_PROOF_BYTES, "more than any slashing proof has"))
     except DecodeError as error:
         raise UserError(f"{file}: {error}; write it with `phalanx evidence prove`") from None
 

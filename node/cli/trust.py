@@ -27,6 +27,7 @@ from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.ids import Hash, Height, Milliseconds
 from consensus.relay.genesis import Genesis
 from node.cli.connect import devnet_description
+from node.files import write_file
 from node.genesis_file import read_genesis
 from node.validator_set import genesis_start
 
@@ -212,14 +213,3 @@ def read_state(path: Path, chain: Hash) -> TrustedState | None:
 def write_state(path: Path, state: TrustedState) -> None:
     """Keep a state, whole or not at all. Raises UserError."""
     write_file(path, encode_trusted_state(state))
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all. Raises UserError."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: can not be written: {error.strerror}") from None

@@ -12,7 +12,6 @@ of a node that executed every block and has pruned all versions before this one.
 The node's own store stays as it is until the new one is whole: `settle` then exchanges them.
 """
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import RELAY_CHAIN, ChainId, Epoch, Hash, Height, Milliseconds
 from consensus.primitives.tree import EMPTY_ROOT, FIRST_KEY, LAST_KEY, NodeStore, Piece
 from consensus.relay.views import StateView
+from node.files import sync_directory
 from node.state_sync.messages import MAX_FRAME_BYTES, Snapshot
 from node.store import Store, StoredBlock
 from node.store_certificates import archive_certificates
@@ -268,16 +268,8 @@ def settle(data: Path) -> None:
     if store.exists():
         store.rename(replaced)
     (data / ARRIVING_DIRECTORY).rename(store)
-    _sync_directory(data)
+    sync_directory(data)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _key(number: int) -> Hash:

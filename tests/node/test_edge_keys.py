@@ -1,6 +1,8 @@
 """Keystore files: what opens them, and what is said when they do not open."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -130,3 +132,18 @@ def test_the_passphrase_comes_from_the_file_or_the_environment(tmp_path):
         passphrase_from(file, {})
     with pytest.raises(KeyFileError, match="can not be read"):
         passphrase_from(tmp_path / "none", {})
+
+
+def test_a_key_that_the_disk_refused_is_not_there_and_can_be_made_again(tmp_path, monkeypatch):
+    path = tmp_path / "bob.key"
+
+    def refuse(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(KeyFileError, match="can not be written"):
+            write_key(path, seed=SEED, name="bob", purpose="identity", passphrase=None)
+    assert list(tmp_path.iterdir()) == []
+    write_key(path, seed=SEED, name="bob", purpose="identity", passphrase=None)
+    assert read_key(path, None).seed == SEED
