@@ -15,7 +15,7 @@ import click
 
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import ChainId, ModuleId, PublicKey
+from consensus.primitives.ids import ChainId, Hash, ModuleId, PublicKey
 from node import keys
 from node.client import ask
 from node.config import DEFAULT_RPC_PORT, Address, parse_address, parse_public_key
@@ -166,6 +166,23 @@ class AmountType(click.ParamType[Any]):
         return int(digits)
 
 
+class HashType(click.ParamType[Hash]):
+    """32 bytes on the command line: 64 hex digits. `what` they are is told to who wrote anything else."""
+
+    def __init__(self, name: str, what: str) -> None:
+        self.name = name
+        self.what = what
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Hash:
+        try:
+            raw = value if isinstance(value, bytes) else bytes.fromhex(str(value))
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:
+            self.fail(f"{value!r} is not {self.what}: write 64 hex digits", parameter, context)
+        return Hash(raw)
+
+
 class HexType(click.ParamType[Any]):
     """Bytes on the command line: hexadecimal, `text:…` for UTF-8, or `@file` for a file's content."""
 
@@ -211,6 +228,8 @@ class AddressType(click.ParamType[Any]):
 
 
 AMOUNT: Final = AmountType()
+HASH: Final = HashType("hash", "a hash")
+NETWORK: Final = HashType("network", "a genesis hash")
 BYTES: Final = HexType()
 ADDRESS: Final = AddressType(or_off=False)
 ADDRESS_OR_OFF: Final = AddressType(or_off=True)

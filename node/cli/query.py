@@ -7,7 +7,7 @@ import click
 from consensus.light.answers import leaf_of
 from consensus.primitives.ids import Hash, Height
 from node.api import StateReport
-from node.cli.connect import find_account, keys_option, rpc_option, rpc_url
+from node.cli.connect import HASH, find_account, keys_option, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
 from node.cli.query_economy import economy
 from node.cli.query_elections import concentration, standby
@@ -21,23 +21,6 @@ from node.cli.trust import TrustOptions, trust_options
 from node.cli.verify import verify_receipt, verify_state
 from node.client import ask
 from node.rpc.json_form import to_json
-
-
-class HashType(click.ParamType[Hash]):
-    """64 hex digits."""
-
-    name = "hash"
-
-    def convert(
-        self, value: object, parameter: click.Parameter | None, context: click.Context | None
-    ) -> Hash:
-        try:
-            raw = bytes.fromhex(str(value))
-        except ValueError:
-            raw = b""
-        if len(raw) != 32:
-            self.fail(f"{value!r} is not a hash: write 64 hex digits", parameter, context)
-        return Hash(raw)
 
 
 @click.group(epilog=example("phalanx query account alice"))
@@ -108,7 +91,7 @@ def say_state(output: Output, report: StateReport, verified: str | None) -> None
 
 
 @query.command(epilog=example("phalanx query receipt 5f3c… --prove"))
-@click.argument("transaction", type=HashType())
+@click.argument("transaction", type=HASH)
 @click.option("--prove", is_flag=True, help="Fetch the proof and check it as a light client does.")
 @trust_options
 @rpc_option
@@ -138,7 +121,7 @@ def block(output: Output, *, which: str, rpc: str | None) -> None:
     if which.isascii() and which.isdigit() and len(which) < 20:
         report = ask(url, lambda client: client.block(height=Height(int(which))))
     else:
-        name = HashType().convert(which, None, None)
+        name = HASH.convert(which, None, None)
         report = ask(url, lambda client: client.block(block_hash=name))
     rows = [
         ("block", report.hash.hex()),

@@ -23,31 +23,11 @@ from consensus.primitives.codec import decode
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.ids import Epoch, Hash, Height
 from consensus.relay.epochs import FIRST_EPOCH
-from node.cli.connect import BYTES, rpc_option, rpc_url
+from node.cli.connect import BYTES, NETWORK, HashType, rpc_option, rpc_url
 from node.cli.output import Output, example, json_option, pass_output, table
-from node.cli.trust import NetworkType
 from node.client import RpcClient, ask
 from node.evidence_pool import MAX_EVIDENCE_BYTES
 from node.files import read_file, write_file
-
-
-class RootType(click.ParamType[Any]):
-    """A validator set's root."""
-
-    name = "root"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        try:
-            raw = value if isinstance(value, bytes) else bytes.fromhex(str(value))
-        except ValueError:
-            raw = b""
-        if len(raw) != 32:
-            self.fail(
-                f"{value!r} is not a set's root: write the 64 hex digits of validators_hash",
-                parameter,
-                context,
-            )
-        return Hash(raw)
 
 
 @click.command(epilog=example("phalanx evidence prove @0.evidence --out 0.slashing"))
@@ -80,11 +60,11 @@ def prove(output: Output, *, piece: bytes, out: Path, rpc: str | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--set-root",
-    type=RootType(),
+    type=HashType("root", "a set's root"),
     required=True,
     help="The validators_hash that the headers of the epoch carry: 64 hex digits.",
 )
-@click.option("--network", type=NetworkType(), help="Refuse a proof of another network than this.")
+@click.option("--network", type=NETWORK, help="Refuse a proof of another network than this.")
 @click.option("--epoch", type=click.IntRange(1), help="Refuse a proof about another epoch than this.")
 @json_option
 @pass_output

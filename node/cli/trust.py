@@ -26,7 +26,7 @@ from consensus.light.client import (
 from consensus.primitives.errors import DecodeError, UserError
 from consensus.primitives.ids import Hash, Height, Milliseconds
 from consensus.relay.genesis import Genesis
-from node.cli.connect import devnet_description
+from node.cli.connect import NETWORK, devnet_description
 from node.files import write_file
 from node.genesis_file import read_genesis
 from node.validator_set import genesis_start
@@ -55,21 +55,6 @@ class CheckpointType(click.ParamType[Any]):
             return Checkpoint(height=Height(int(height)), hash=Hash(bytes.fromhex(name)))
         except ValueError:
             self.fail(f"{name!r} is not a hash: write 64 hex digits", parameter, context)
-
-
-class NetworkType(click.ParamType[Any]):
-    """A genesis hash."""
-
-    name = "network"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        try:
-            raw = value if isinstance(value, bytes) else bytes.fromhex(str(value))
-        except ValueError:
-            raw = b""
-        if len(raw) != 32:
-            self.fail(f"{value!r} is not a genesis hash: write 64 hex digits", parameter, context)
-        return Hash(raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +138,7 @@ def trust_options(command: F) -> F:
         ),
         click.option(
             "--network",
-            type=NetworkType(),
+            type=NETWORK,
             help="The network's genesis hash, where its file is not at hand; with --trusted.",
         ),
         click.option(
