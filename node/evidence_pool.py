@@ -10,6 +10,7 @@ it may have been away.
 Whoever sends something that convicts nobody is banned, as for any other signature that does not check.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from consensus.primitives.codec import MaxLength, decode, encode
 from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.errors import DecodeError, LocalFault, PeerFault, UserError
 from consensus.primitives.ids import Epoch, Hash, Height, ValidatorIndex
+from net.identity import PeerId
 from node.files import keep_file
 
 MAX_KEPT: Final = 1_024  # pieces
@@ -71,6 +73,7 @@ class EvidencePool:
         Raises LocalFault if the file is there and can not be read.
         """
         self.publish: Callable[[Evidence], None] = lambda evidence: None  # to all peers; set by the node
+        self.ban: Callable[[PeerId, str], None] = lambda peer, reason: None  # so late; set by the node
         self.on_change: Callable[[], None] = lambda: None  # something more may be included
         self._path = path
         self._chain_id_hash = chain_id_hash
@@ -78,7 +81,7 @@ class EvidencePool:
         self._current = current
         self._verify = verify
         self._log: FilteringBoundLogger = log if log is not None else structlog.get_logger("node")
-        self._early: dict[Evidence, None] = {}
+        self._early: dict[Evidence, PeerId] = {}  # with who sent it first
         self._kept: dict[Place, KeptEvidence] = {}
         self._changed = trio.Event()
         for each in self._read():
@@ -92,7 +95,7 @@ class EvidencePool:
             self._log.error("evidence.found", **_fields(evidence))
             self.publish(evidence)
 
-    def receive(self, evidence: Evidence) -> bool:
+    def receive(self, evidence: Evidence, sender: PeerId) -> bool:
         """From a peer; whether it is new, true, and to be passed on.
 
         Raises PeerFault if it convicts nobody.
@@ -100,7 +103,7 @@ class EvidencePool:
         if self._best(evidence) is not None:
             return False
         if evidence.epoch > self._current():
-            self._wait(evidence)
+            self._wait(evidence, sender)
             return False
         validators = self._validators(evidence.epoch)
         if validators is None:  # too old to matter
@@ -133,14 +136,14 @@ class EvidencePool:
         return kept
 
     def advance(self) -> None:
-        """An epoch began: judge what came early, and forget what is too old to count."""
+        """An epoch began: judge what came early, ban who sent what is false, forget what is too old to count."""
         early, self._early = self._early, {}
-        for evidence in early:
+        for evidence, sender in early.items():
             try:
-                if self.receive(evidence):
+                if self.receive(evidence, sender):
                     self.publish(evidence)
-            except PeerFault as fault:  # who sent it is no longer known
-                self._log.debug("evidence.refused", reason=str(fault), epoch=evidence.epoch)
+            except PeerFault as fault:  # its sender passed on what it can not have found true
+                self.ban(sender, str(fault))
         counting = self._counting(epoch for epoch, _, _ in self._kept)
         for place in list(self._kept):
             if place[0] not in counting:
@@ -184,10 +187,15 @@ class EvidencePool:
         """Those about which evidence counts; each is looked up once: a set is dear."""
         return {epoch for epoch in set(epochs) if self._validators(epoch) is not None}
 
-    def _wait(self, evidence: Evidence) -> None:
-        if len(self._early) >= MAX_EARLY:
-            del self._early[next(iter(self._early))]
-        self._early[evidence] = None
+    def _wait(self, evidence: Evidence, sender: PeerId) -> None:
+        """Keep it until its epoch. Where that is too much, the oldest piece goes of whoever sent the most: a
+        peer that makes up evidence by the thousand keeps nobody else's out."""
+        if evidence in self._early:
+            return
+        self._early[evidence] = sender
+        if len(self._early) > MAX_EARLY:
+            ((most, _),) = Counter(self._early.values()).most_common(1)
+            del self._early[next(each for each, peer in self._early.items() if peer == most)]
 
     def _take(self, evidence: Evidence) -> bool:
         new = self._keep(evidence)

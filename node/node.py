@@ -241,6 +241,7 @@ class Node:
             log=log,
         )
         self.evidence.publish = self.router.flood_evidence
+        self.evidence.ban = self.router.ban
         self.evidence.on_change = self.driver.poke
         self.router.candidate_peer_up = self.candidates.peer_up
         self.answers = Answers(

@@ -87,7 +87,7 @@ CandidateReceiver = Callable[[Peer, CandidateMessage], None]
 class EvidenceReceiver(Protocol):
     """The pool of evidence, as the router sees it."""
 
-    def receive(self, evidence: Evidence) -> bool:
+    def receive(self, evidence: Evidence, sender: PeerId) -> bool:
         """Judge it; whether to pass it on. Raises PeerFault."""
         ...
 
@@ -178,7 +178,7 @@ class Router:
             return
         item: Gossip = decode(Gossip, frame, limit=MAX_BATCH_BYTES)  # type: ignore[arg-type]  # a union
         if isinstance(item, EvidenceNotice):
-            if self._evidence.receive(item.evidence):
+            if self._evidence.receive(item.evidence, sender):
                 self._flood.forward(frame)
             return
         if self._intake[sender] >= INTAKE_PER_PEER or self._intake.total() >= INTAKE_BATCHES:

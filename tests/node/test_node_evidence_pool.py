@@ -15,11 +15,13 @@ from consensus.agreement.messages import Kind, sign_bytes
 from consensus.primitives.codec import encode
 from consensus.primitives.errors import PeerFault, UserError
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, Height, ValidatorIndex, View
+from net.identity import PeerId
 from node.evidence_pool import MAX_EARLY, EvidencePool, KeptEvidence
 from node.validator_set import genesis_validators
 
 GENESIS = make_genesis()
 SET = genesis_validators(GENESIS)
+PEER, FLOODER = PeerId(b"p" * 32), PeerId(b"f" * 32)
 
 
 def double_finalize(signer: int, view: int, epoch: int = 1) -> Evidence:
@@ -62,6 +64,8 @@ class Made:
             log=self.log,  # type: ignore[arg-type]
         )
         self.pool.publish = self.sent.append
+        self.banned: list[PeerId] = []
+        self.pool.ban = lambda peer, reason: self.banned.append(peer)
 
     def restarted(self, path: Path) -> "Made":
         """Let the pool write, then open the file anew, as after SIGKILL."""
@@ -91,12 +95,12 @@ def test_a_kill_loses_nothing_that_waits(tmp_path) -> None:
     made = Made(tmp_path)
     pieces = [double_finalize(signer, 5) for signer in range(3)]
     for each in pieces:
-        assert made.pool.receive(each)
+        assert made.pool.receive(each, PEER)
     made.pool.included(pieces[0], Height(9))
     again = made.restarted(tmp_path)
     assert again.pool.all() == made.pool.all()
     assert again.pool.waiting() == tuple(pieces[1:])
-    assert not again.pool.receive(pieces[0])  # a peer that hands it over again is not news
+    assert not again.pool.receive(pieces[0], PEER)  # a peer that hands it over again is not news
     assert again.log.events == []
 
 
@@ -139,12 +143,12 @@ def test_evidence_with_anything_changed_convicts_its_sender_and_changes_nothing(
         sig[data.draw(st.integers(0, 63))] ^= data.draw(st.integers(1, 255))
         false = replace(good, **{part: replace(held, sig=bytes(sig))})
     with pytest.raises(PeerFault, match="convicts nobody"):
-        made.pool.receive(false)
+        made.pool.receive(false, PEER)
     with pytest.raises(UserError, match="convicts nobody"):
         made.pool.submit(encode(false))
     assert len(made.pool) == 0
     assert made.log.events == []
-    assert made.pool.receive(good)
+    assert made.pool.receive(good, PEER)
 
 
 def test_an_operator_may_submit_what_came_by_another_channel(tmp_path) -> None:
@@ -163,10 +167,10 @@ def test_an_operator_may_submit_what_came_by_another_channel(tmp_path) -> None:
 def test_evidence_of_an_epoch_to_come_waits_and_that_of_one_long_gone_is_forgotten(tmp_path) -> None:
     made = Made(tmp_path)
     old, early = double_finalize(0, 2), double_finalize(1, 4, epoch=2)
-    assert made.pool.receive(old)
+    assert made.pool.receive(old, PEER)
     for view in range(MAX_EARLY + 10):  # whoever sends more pushes out only what came early
-        assert not made.pool.receive(double_finalize(2, view + 1, epoch=3))
-    assert not made.pool.receive(early)
+        assert not made.pool.receive(double_finalize(2, view + 1, epoch=3), PEER)
+    assert not made.pool.receive(early, PEER)
     made.epoch = 2
     made.pool.advance()
     assert made.pool.waiting() == (old, early)
@@ -174,13 +178,39 @@ def test_evidence_of_an_epoch_to_come_waits_and_that_of_one_long_gone_is_forgott
     made.epoch, made.oldest = 3, 2
     made.pool.advance()
     assert {each.evidence.epoch for each in made.pool.all()} == {2, 3}
-    assert not made.pool.receive(old)
+    assert not made.pool.receive(old, PEER)
+
+
+def test_a_peer_that_sends_much_of_what_is_to_come_pushes_out_its_own_alone(tmp_path) -> None:
+    made = Made(tmp_path)
+    early = [double_finalize(signer, 4, epoch=2) for signer in range(3)]
+    assert not made.pool.receive(early[0], PEER)
+    for view in range(2 * MAX_EARLY):
+        assert not made.pool.receive(double_finalize(3, view + 1, epoch=3), FLOODER)
+    for each in early[1:]:
+        assert not made.pool.receive(each, PEER)
+    assert len(made.pool._early) == MAX_EARLY
+    made.epoch = 2
+    made.pool.advance()
+    assert made.pool.waiting() == tuple(early)
+
+
+def test_who_sent_false_evidence_of_an_epoch_to_come_is_banned_once_it_is_there(tmp_path) -> None:
+    made = Made(tmp_path)
+    true = double_finalize(1, 4, epoch=2)
+    false = replace(true, signer=ValidatorIndex(2))
+    assert not made.pool.receive(true, PEER)
+    assert not made.pool.receive(false, FLOODER)
+    made.epoch = 2
+    made.pool.advance()
+    assert made.banned == [FLOODER]
+    assert made.pool.waiting() == (true,)
 
 
 def test_an_epoch_that_begins_costs_one_look_at_each_set_however_many_offended_in_it(tmp_path) -> None:
     made, asked = Made(tmp_path), []
     for signer in range(4):
-        assert made.pool.receive(double_finalize(signer, 2))
+        assert made.pool.receive(double_finalize(signer, 2), PEER)
     validators = made.pool._validators
     made.pool._validators = lambda epoch: asked.append(epoch) or validators(epoch)
     made.epoch = 2
@@ -194,16 +224,16 @@ def test_a_graver_piece_is_news_of_an_offender_that_is_known_and_a_milder_one_is
     made = Made(tmp_path)
     mild, grave = contradiction(2, 7), double_finalize(2, 8)
     made.pool.found(mild)
-    assert not made.pool.receive(contradiction(2, 9))
+    assert not made.pool.receive(contradiction(2, 9), PEER)
     made.pool.included(mild, Height(12))
     assert made.pool.waiting() == ()
-    assert made.pool.receive(grave)
+    assert made.pool.receive(grave, PEER)
     assert made.pool.waiting() == (grave,)
     assert len(made.pool) == 1
     again = made.restarted(tmp_path)
     assert again.pool.waiting() == (grave,)
-    assert not again.pool.receive(mild)
-    assert not again.pool.receive(double_finalize(2, 10))
+    assert not again.pool.receive(mild, PEER)
+    assert not again.pool.receive(double_finalize(2, 10), PEER)
     again.pool.included(grave, Height(13))
     assert again.pool.waiting() == ()
     assert again.pool.all() == (KeptEvidence(evidence=grave, included=Height(13)),)
@@ -212,8 +242,8 @@ def test_a_graver_piece_is_news_of_an_offender_that_is_known_and_a_milder_one_is
 def test_of_two_pieces_that_wait_the_graver_is_offered_and_the_other_never_after_it(tmp_path) -> None:
     made = Made(tmp_path)
     mild, grave = contradiction(1, 7), double_finalize(1, 8)
-    assert made.pool.receive(mild)
-    assert made.pool.receive(grave)
+    assert made.pool.receive(mild, PEER)
+    assert made.pool.receive(grave, PEER)
     assert made.pool.waiting() == (grave,)
     made.pool.included(grave, Height(3))
     assert made.pool.waiting() == ()

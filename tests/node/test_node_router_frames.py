@@ -81,7 +81,7 @@ class FakePool:
         self.kept: list[KeptEvidence] = []
         self.verdict: bool | str = True
 
-    def receive(self, evidence: Evidence) -> bool:
+    def receive(self, evidence: Evidence, sender: PeerId) -> bool:
         if isinstance(self.verdict, str):
             raise PeerFault(self.verdict)
         self.kept.append(KeptEvidence(evidence=evidence, included=Height(0)))
