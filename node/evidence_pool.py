@@ -136,7 +136,7 @@ class EvidencePool:
         return kept
 
     def advance(self) -> None:
-        """An epoch began: judge what came early, ban who sent what is false, forget what is too old to count."""
+        """An epoch began: judge what came early and ban who lied; forget what is too old to count."""
         early, self._early = self._early, {}
         for evidence, sender in early.items():
             try:

@@ -1,7 +1,8 @@
 """Wire types of state sync, lane BULK. Unsigned: what is final proves itself, the rest is only advice."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, get_args
 
 from consensus.agreement.messages import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, FinalityProof, Header
 from consensus.light.proofs import EpochHop, Start
@@ -133,6 +134,14 @@ class StartFound:
 Request = GetOffer | GetSnapshot | GetPiece | GetHops | GetStart
 Answer = Offer | SnapshotProof | PieceFound | PieceGone | HopsFound | StartFound
 SyncMessage = Request | Answer
+
+_KINDS: Final[Mapping[int, type[SyncMessage]]] = {each.WIRE_TAG: each for each in get_args(SyncMessage)}
+
+
+def kind_of(data: bytes) -> type[SyncMessage] | None:
+    """What a frame says that it is, by its tag; None if it has none. Much shorter than decoding it: a frame
+    may have megabytes, and be none that anybody asked for."""
+    return _KINDS.get(data[1]) if len(data) > 1 else None
 
 
 def encode_sync_message(message: SyncMessage) -> bytes:

@@ -1,6 +1,6 @@
 """Asking one peer for what proves a snapshot, step by step: the operator's block, epochs' ends, the block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import trio
@@ -19,10 +19,16 @@ from node.state_sync.messages import (
     Snapshot,
     SnapshotProof,
     StartFound,
+    SyncMessage,
 )
 from node.state_sync.trust import Trust
 
 ANSWER_S: Final = 5.0
+_ANSWERED_BY: Final[Mapping[type[Request], type[Answer]]] = {
+    GetStart: StartFound,
+    GetSnapshot: SnapshotProof,
+    GetHops: HopsFound,
+}
 
 
 class Prover:
@@ -38,6 +44,13 @@ class Prover:
         self._asked: tuple[PeerId, Request] | None = None
         self._answer: Answer | None = None
         self._answered = trio.Event()
+
+    def awaits(self, peer: PeerId, kind: type[SyncMessage]) -> bool:
+        """Whether a message of this kind from `peer` may be what it was asked for."""
+        return self._asked is not None and (peer, kind) == (
+            self._asked[0],
+            _ANSWERED_BY[type(self._asked[1])],
+        )
 
     def take(self, peer: PeerId, answer: Answer) -> bool:
         """Whether this is what was asked for; it is then taken."""

@@ -41,6 +41,7 @@ from node.state_sync.messages import (
     Snapshot,
     decode_sync_message,
     encode_sync_message,
+    kind_of,
 )
 from node.state_sync.proving import Prover
 from node.state_sync.trust import Trust
@@ -119,7 +120,7 @@ class Session:
     # --- links
 
     async def _receive(self, peer: PeerId, lane: Lane, frame: bytes) -> None:
-        if lane is not Lane.BULK:
+        if lane is not Lane.BULK or not self._is_awaited(peer, frame):
             return
         try:
             message = decode_sync_message(frame)
@@ -130,10 +131,18 @@ class Session:
             case Offer():
                 self._note_offer(peer, message)
             case PieceFound() | PieceGone():
-                if self._fetching is not None:
-                    await self._put.send((peer, message))
+                await self._put.send((peer, message))
             case _ if isinstance(message, Answer):
-                self._prover.take(peer, message)  # else late: nobody waits for it any more
+                self._prover.take(peer, message)
+
+    def _is_awaited(self, peer: PeerId, frame: bytes) -> bool:
+        """Whether it is worth decoding: else nobody asked for it, or it is late."""
+        kind = kind_of(frame)
+        if kind is None or kind is Offer:  # None: no message, as decoding will say
+            return True
+        if issubclass(kind, PieceFound | PieceGone):
+            return self._fetching is not None
+        return self._prover.awaits(peer, kind)
 
     def _note_offer(self, peer: PeerId, offer: Offer) -> None:
         """What a peer has now. Never queued: however much one says, the others are heard."""
@@ -298,6 +307,7 @@ class Session:
                     self._stalled.add(height)
                 self._log.warning("state_sync.source_lost", height=height, outstanding=fetching.outstanding)
                 self._fetching = None
+                self._received()  # a peer that waits to hand over a piece could not be heard to offer another
                 return False
             if now >= ask_offers:
                 ask_offers = now + ASK_OFFERS_S
@@ -320,15 +330,18 @@ class Session:
 
     async def _waiting(self) -> list[tuple[PeerId, PieceFound | PieceGone]]:
         """What has come in, waiting a moment for the first."""
-        received: list[tuple[PeerId, PieceFound | PieceGone]] = []
         with trio.move_on_after(LOOK_S):
-            received.append(await self._answers.receive())
-        while received:
+            return [await self._answers.receive(), *self._received()]
+        return []
+
+    def _received(self) -> list[tuple[PeerId, PieceFound | PieceGone]]:
+        """What has come in by now."""
+        received: list[tuple[PeerId, PieceFound | PieceGone]] = []
+        while True:
             try:
                 received.append(self._answers.receive_nowait())
             except trio.WouldBlock:
-                break
-        return received
+                return received
 
     async def _take_in(
         self, fetching: Fetching, received: list[tuple[PeerId, PieceFound | PieceGone]]

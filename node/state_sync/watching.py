@@ -19,6 +19,7 @@ from node.state_sync.messages import (
     Offer,
     Request,
     decode_sync_message,
+    kind_of,
 )
 from node.state_sync.proving import Prover
 from node.state_sync.server import SyncServer
@@ -77,6 +78,8 @@ class SyncWatch:
 
     def receive(self, peer: PeerId, frame: bytes) -> None:
         """A frame of a peer. Raises DecodeError."""
+        if not self._is_awaited(peer, frame):
+            return
         message = decode_sync_message(frame)
         if isinstance(message, Request):
             self._server.offer(peer, message)
@@ -85,6 +88,13 @@ class SyncWatch:
             self._heard.set()
         elif self._prover is not None:
             self._prover.take(peer, message)
+
+    def _is_awaited(self, peer: PeerId, frame: bytes) -> bool:
+        """Whether it is worth decoding: answers are long, and votes wait while one is decoded."""
+        kind = kind_of(frame)
+        if kind is None or issubclass(kind, Request | Offer):  # None: no message, as decoding will say
+            return True
+        return self._prover is not None and self._prover.awaits(peer, kind)
 
     def peer_up(self, peer: PeerId) -> None:
         """A session stands."""

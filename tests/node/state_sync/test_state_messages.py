@@ -32,6 +32,7 @@ from node.state_sync.messages import (
     StartFound,
     decode_sync_message,
     encode_sync_message,
+    kind_of,
 )
 
 CHAIN = LightChain([[1, 1, 1], [1, 2, 1]])
@@ -61,6 +62,8 @@ MESSAGES = [
 def test_messages_survive_the_wire() -> None:
     for message in MESSAGES:
         assert decode_sync_message(encode_sync_message(message)) == message
+        assert kind_of(encode_sync_message(message)) is type(message)
+    assert {kind_of(frame) for frame in (b"", b"\x91", b"\x91\x00", b"\x91\x63")} == {None}
 
 
 @given(message=st.sampled_from(MESSAGES), data=st.data())

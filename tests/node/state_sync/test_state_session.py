@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import structlog
 import trio
+import trio.testing
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -196,6 +197,44 @@ def test_a_height_that_is_served_leaf_by_leaf_is_given_up(history, source, tmp_p
     assert fetched.height == older
     assert peer.leaves > 1, "each of them a good answer, in time"
     assert not banned
+
+
+def test_nobody_is_left_waiting_to_hand_over_a_piece_of_a_height_that_was_given_up(
+    history, source, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(session_module, "NO_SOURCE_S", 0.05)
+    arriving = SimpleNamespace(whole=False, missing=lambda: [])
+    links = Links(identity_seed=bytes(32), listen=None, peers={}, authorised=lambda peer: True)
+    frame = encode_sync_message(PieceFound(root=Hash(bytes(32)), first=Hash(bytes(32)), piece=b"late"))
+    heard = []
+
+    async def main() -> None:
+        session = Session(
+            history.genesis,
+            arriving=arriving,
+            trust=fresh_trust(history, tmp_path),
+            checkpoint=None,
+            links=links,
+            log=LOG,
+        )
+
+        async def hand_over(number: int) -> None:
+            await session._receive(number.to_bytes(32, "big"), Lane.BULK, frame)
+            heard.append(number)
+
+        async def verify(_fetching, _received) -> None:  # takes long enough for others to bring more
+            for number in range(2 * session_module.ANSWERS):
+                nursery.start_soon(hand_over, number)
+            await trio.testing.wait_all_tasks_blocked()
+
+        session._take_in = verify  # type: ignore[method-assign]
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                assert not await session._fetch(SimpleNamespace(header=SimpleNamespace(height=7)))
+                assert len(heard) == session_module.ANSWERS
+        assert len(heard) == 2 * session_module.ANSWERS
+
+    trio.run(main)
 
 
 def test_who_says_much_that_was_not_asked_does_not_drown_what_was(history, source, tmp_path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 import trio
+import trio.testing
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,16 +19,20 @@ from net.identity import PeerId
 from node.state_sync import trust as trust_module
 from node.state_sync import watching
 from node.state_sync.messages import (
+    HopsFound,
     Offer,
+    PieceFound,
     Request,
     SnapshotProof,
     encode_sync_message,
 )
+from node.state_sync.proving import Prover
 from node.state_sync.server import SyncServer
 from node.state_sync.trust import start_at, trust_of
 from node.state_sync.watching import SyncWatch
 
 BLOCKS = 95
+ANSWERS = (SnapshotProof, HopsFound, PieceFound)
 PEER, LIAR = PeerId(b"p" * 32), PeerId(b"l" * 32)
 LOG = structlog.get_logger("test")
 
@@ -194,6 +199,31 @@ def test_nobody_is_blamed_when_the_node_has_passed_the_snapshot_meanwhile(histor
     world.spoil = overtake
     assert world.outcome() is None
     assert not world.banned
+
+
+def test_an_answer_that_nobody_asked_for_is_not_even_decoded(history, tmp_path) -> None:
+    """Of what was asked for, of whom it was asked, it is; then nonsense in it is found."""
+    world = World(history, tmp_path, "auto")
+    proof, hops, piece = (bytes([0x92, each.WIRE_TAG]) + b"\xc1" * 5_000 for each in ANSWERS)
+
+    async def main() -> None:
+        trust = trust_of(history.genesis, world.own, None)
+        prover = world.watch._prover = Prover(trust, None, lambda peer, request: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(prover.proven, PEER, Height(64))
+            await trio.testing.wait_all_tasks_blocked()
+            for peer, frame in ((PEER, hops), (PEER, piece), (LIAR, proof)):
+                world.watch.receive(peer, frame)
+            with pytest.raises(DecodeError):
+                world.watch.receive(PEER, proof)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    world.watch._prover = None
+    for frame in (proof, hops, piece):
+        world.watch.receive(PEER, frame)
+    world.store.close()
+    world.own.close()
 
 
 def test_what_is_no_message_is_refused(history, tmp_path) -> None:
