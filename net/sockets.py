@@ -4,6 +4,7 @@ Plain non-blocking sockets with `trio.lowlevel.wait_readable` and `wait_writable
 connection may then write from synchronous code (`Connection.send`) as well as from its writer task.
 """
 
+import errno
 import socket
 from contextlib import suppress
 from functools import partial
@@ -31,7 +32,7 @@ async def listen(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
-    except BaseException:
+    except BaseException:  # whatever it is: nobody else has the socket
         sock.close()
         raise
     return sock
@@ -61,20 +62,24 @@ async def connect(host: str, port: int, resolvers: trio.CapacityLimiter) -> sock
     except UnicodeError as error:  # "a..b"
         raise OSError(f"{host!r} can not be the name of a host: {error}") from None
     for family, kind, protocol, _, address in found:
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # of a family that this machine does not have
+            failure = error
+            continue
         try:
             sock.setblocking(False)
             code = sock.connect_ex(address)
-            if code:
+            if code == errno.EINPROGRESS:  # else it is decided: nothing is left to wait for
                 await trio.lowlevel.wait_writable(sock)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if not code:
-                return sock
-            failure = OSError(code, f"can not connect to {host}:{port}")
-        except BaseException:
+        except BaseException:  # a cancellation, above all: nobody else has the socket
             sock.close()
             raise
+        if not code:
+            return sock
         sock.close()
+        failure = OSError(code, f"can not connect to {host}:{port}")
     raise failure if failure is not None else OSError(f"{host} has no address")
 
 
