@@ -1,7 +1,7 @@
 """What a running node answers: `NodeApi`, over the final chain, the pools and the links of one node.
 
-Everything here reads, in the node's loop (`light_hops` and `dossier` also in threads); only `submit` and
-`chain_submit` change something.
+Everything here reads, in the node's loop (`proposal`, `light_hops` and `dossier` also in threads); only
+`submit`, `submit_evidence` and `chain_submit` change something.
 """
 
 import time
