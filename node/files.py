@@ -5,6 +5,8 @@ journal and the databases see to that in their own ways.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from consensus.primitives.errors import LocalFault, UserError
@@ -55,6 +57,16 @@ def replace_file(path: Path, content: bytes) -> None:
         fresh.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+@contextmanager
+def moving() -> Iterator[None]:
+    """Around what moves or removes the node's own directories. Raises LocalFault where the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        what = error.filename or "the data directory"
+        raise LocalFault(f"{what} can not be moved or removed: {error.strerror}") from None
 
 
 def sync_directory(directory: Path) -> None:

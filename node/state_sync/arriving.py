@@ -27,7 +27,7 @@ from consensus.primitives.guest import InstanceEndpoint
 from consensus.primitives.ids import RELAY_CHAIN, ChainId, Epoch, Hash, Height, Milliseconds
 from consensus.primitives.tree import EMPTY_ROOT, FIRST_KEY, LAST_KEY, NodeStore, Piece
 from consensus.relay.views import StateView
-from node.files import sync_directory
+from node.files import moving, sync_directory
 from node.state_sync.messages import MAX_FRAME_BYTES, Snapshot
 from node.store import Store, StoredBlock
 from node.store_certificates import archive_certificates
@@ -91,13 +91,14 @@ class Arriving:
         return self._meta(b"stage") == b"whole"
 
     def begin(self, target: Snapshot, boundaries: Iterable[EpochHop] = ()) -> None:
-        """Fetch this state; what is here of another one is dropped.
+        """Fetch this state; what is here of another one is dropped. Raises LocalFault.
 
         `boundaries`: the ends of the epochs before it; others will ask for them, the node starts from one.
         """
         if self._meta(b"target") is not None:
             self.store.close()
-            shutil.rmtree(self._data / ARRIVING_DIRECTORY)
+            with moving():
+                shutil.rmtree(self._data / ARRIVING_DIRECTORY)
             self.store = self._opened()
         with self.store.writing() as txn:
             meta = self.store.databases["meta"]

@@ -8,13 +8,13 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from consensus.light.client import Checkpoint
-from consensus.primitives.errors import LocalFault
 from consensus.primitives.ids import Hash, Height
 from consensus.relay.genesis import Genesis
 from consensus.relay.views import StateView
 from node.api import Role
 from node.config import CheckpointSetting, NodeConfig
 from node.epochs import Epochs
+from node.files import moving
 from node.keys import NodeKeys
 from node.lock import directory_lock
 from node.opening import initialise, start
@@ -50,11 +50,8 @@ def must_resume(config: NodeConfig) -> bool:
     data = config.data_path
     if not data.exists():
         return False
-    with directory_lock(data):
-        try:
-            return _must_resume(data, blocks=sync_mode(config) == "blocks")
-        except OSError as error:
-            raise LocalFault(f"{error.filename} can not be moved or removed: {error.strerror}") from None
+    with directory_lock(data), moving():
+        return _must_resume(data, blocks=sync_mode(config) == "blocks")
 
 
 def _must_resume(data: Path, *, blocks: bool) -> bool:
@@ -100,10 +97,11 @@ async def fetch_state(
                 whole = arriving.whole
                 if whole:
                     await trio.to_thread.run_sync(arriving.take_over, store)
-        if whole:
-            settle(data)
-        else:
-            shutil.rmtree(data / ARRIVING_DIRECTORY)
+        with moving():
+            if whole:
+                settle(data)
+            else:
+                shutil.rmtree(data / ARRIVING_DIRECTORY)
     if fetched is not None:
         log.info(
             "state_sync.done",

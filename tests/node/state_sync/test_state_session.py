@@ -1,5 +1,7 @@
 """A fetch over real links: what is proven before it begins, a liar, one whose state is gone, a restart."""
 
+import errno
+import os
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +19,7 @@ from relay_history import History, content
 
 from consensus.agreement.messages import FLAG_BOUNDARY, FinalityProof
 from consensus.light.client import Checkpoint
-from consensus.primitives.errors import PeerFault, UserError
+from consensus.primitives.errors import LocalFault, PeerFault, UserError
 from consensus.primitives.ids import Hash, Height
 from consensus.primitives.tree import make_piece
 from net.lanes import Lane
@@ -149,6 +151,10 @@ async def fetch(history, arriving, trust, peers, *, checkpoint=None):
         banned = session._transport.statistics().banned
         nursery.cancel_scope.cancel()
     return fetched, banned
+
+
+def refuse(path: Path, target: Path) -> Path:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
 
 def opened(history, path) -> Arriving:
@@ -289,6 +295,10 @@ def test_a_whole_state_takes_its_place_though_the_store_is_gone_and_nobody_is_as
     later = history.genesis.time_ms + history.genesis.parameters.trusting_ms + DAY_MS
     monkeypatch.setattr(trust_module, "_now_ms", lambda: later)  # genesis leads nowhere any more
     config = SimpleNamespace(data_path=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(LocalFault, match="can not be moved"):
+            trio.run(fetch_state, config, history.genesis, None, LOG)
     trio.run(fetch_state, config, history.genesis, None, LOG)
     assert not is_under_way(tmp_path)
     with closing(Store(tmp_path / STORE_DIRECTORY)) as store:
