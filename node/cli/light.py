@@ -82,7 +82,8 @@ def sync(
     """Follow a node to its newest final block, epoch by epoch, and keep what is trusted in a file.
 
     The file is where the next sync begins. Each --witness is asked for the same block. Two final blocks that
-    no chain holds both of are proof of a fork: both proofs are written beside the file.
+    no chain holds both of are proof of a fork: both proofs are written beside the file, and that stays as it
+    was.
     """
     known = trust.resolve()
     path = state_path(state_file, known.parameters.chain)
@@ -92,8 +93,8 @@ def sync(
         state, hops = ask(rpc_url(rpc), lambda client: _follow(client, known, begun))
     except Conflict as conflict:
         raise keep_fork(conflict, path.parent) from None
-    write_state(path, state)
     agreed = [_cross_check(url, state, known, path, begun) for url in witnesses]
+    write_state(path, state)  # no witness showed a fork: then neither side would be believed
     rows = [
         ("height", state.height),
         ("hash", state.hash.hex()),

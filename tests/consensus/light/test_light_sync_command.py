@@ -124,6 +124,19 @@ def test_a_node_that_is_followed_may_be_on_the_other_side_of_a_fork(tmp_path, mo
     _leaves_both(tmp_path, chain, fork)
 
 
+def test_what_a_witness_contradicts_is_not_kept(tmp_path, monkeypatch) -> None:
+    chain, fork = LightChain(STAKES[:1]), LightChain(STAKES[:1], fork=b"another")
+    trust, path = trust_of(chain), tmp_path / "state"
+    monkeypatch.setattr(light, "rpc_url", lambda rpc: FakeNode(chain, height=3))
+    monkeypatch.setattr(TrustOptions, "resolve", lambda self: trust)
+    check = light._cross_check
+    for node, kept in ((FakeNode(fork, height=4), False), (FakeNode(chain), True)):
+        monkeypatch.setattr(light, "_cross_check", lambda url, *rest, node=node: check(node, *rest))
+        result = CliRunner().invoke(light.sync, ["--state", str(path), "--witness", "http://it"], obj=None)
+        assert (result.exception is None) == kept, result.output
+        assert (read_state(path, CHAIN) is not None) == kept
+
+
 def test_a_node_that_lags_on_the_other_side_of_a_fork_shows_it_too() -> None:
     chain, fork = LightChain(STAKES[:1]), LightChain(STAKES[:1], fork=b"another")
     state, _ = follow(FakeNode(chain, height=4), trust_of(chain))
