@@ -122,11 +122,18 @@ class Collator:
             case PovRequest(candidate=candidate):
                 self._serve(peer, candidate)
             case Attestation(verdict=Verdict.INVALID):
-                self._log.warning("candidate.called_invalid", candidate=message.candidate.hex(), peer=peer)
+                self._denied(peer, message.candidate)
             case CandidateOffer() if message.pov and self._adoption.offered(message):
                 self._wake.set()
             case _:
                 pass  # attestations and offers of others: the relay chain says what comes of them
+
+    def _denied(self, peer: Peer, candidate: Hash) -> None:
+        """Tell the operator once, whoever says it how often of what."""
+        flight = self._flights.find(candidate)
+        if flight is not None and peer not in flight.denied_by:
+            flight.denied_by.add(peer)
+            self._log.warning("candidate.called_invalid", candidate=candidate.hex(), peer=peer)
 
     def peer_up(self, peer: Peer) -> None:
         """A peer (re)connected."""

@@ -7,7 +7,7 @@ came of it for long. After the first time it goes without the PoV; who lacks tha
 import math
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import trio
@@ -37,6 +37,7 @@ class Flight:
     transactions: list[ChainTransaction]
     progress: CandidateProgress
     offered_s: float = -math.inf  # trio's clock
+    denied_by: set[Peer] = field(default_factory=set)  # who called it invalid
 
     @property
     def offer(self) -> CandidateOffer:

@@ -10,7 +10,7 @@ too much waiting) it abstains: that accuses nobody.
 All methods but `run` are called in the trio loop and never block.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -56,6 +56,7 @@ from node.final_chain import FinalNotice
 MAX_QUEUED: Final = 64  # candidates waiting for a worker; beyond, this machine abstains
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024  # of their PoVs
 MAX_REQUESTS: Final = 64  # requests for stored PoVs waiting; beyond, they are dropped and asked again
+REQUESTS_PER_PEER: Final = 8  # of these from one peer, which must not keep the others' out
 
 
 class StatelessWorkers(Protocol):
@@ -120,6 +121,7 @@ class Validation:
         self._queued_bytes = 0
         self._work = trio.Event()
         self._to_serve, self._requests = trio.open_memory_channel[tuple[Peer, Hash]](MAX_REQUESTS)
+        self._asking: Counter[Peer] = Counter()  # requests of each that wait there
         self._perform(self._machine.handle(RelayAdvanced(view=view)))
 
     # --- inputs
@@ -246,6 +248,9 @@ class Validation:
             return None if raw is None else decode_candidate_message(raw)
 
         async for peer, candidate in self._requests:
+            self._asking[peer] -= 1
+            if not self._asking[peer]:
+                del self._asking[peer]
             offer = await trio.to_thread.run_sync(read, candidate, limiter=limiter)
             if offer is not None:
                 self._send(peer, offer)
@@ -282,10 +287,11 @@ class Validation:
         self._perform(self._machine.handle(Executed(candidate=candidate, verdict=None, reason=reason)))
 
     def _queue_request(self, peer: Peer, candidate: Hash) -> None:
-        try:
-            self._to_serve.send_nowait((peer, candidate))
-        except trio.WouldBlock:
-            self._log.info("pov.not_served", peer=peer, candidate=candidate.hex())
+        if self._asking[peer] >= REQUESTS_PER_PEER or self._asking.total() >= MAX_REQUESTS:
+            self._log.debug("pov.not_served", peer=peer, candidate=candidate.hex())
+            return
+        self._asking[peer] += 1
+        self._to_serve.send_nowait((peer, candidate))
 
     def _note_stage(self, effect: CandidateStage) -> None:
         if not TRANSITIONS[effect.stage]:  # settled: to re-execute it now would be in vain

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import trio
 from candidate_world import COLLATOR, DOMAIN, OWN, SECOND, World, make_network, until
+from node_world import RecordingLog
 from relay_fakes import USERS
 
-from consensus.candidates.receipts import CandidateOffer
+from consensus.agreement.statements import Verdict
+from consensus.candidates.receipts import Attestation, CandidateOffer
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import Nonce
+from consensus.primitives.ids import Epoch, Hash, Nonce, Signature, ValidatorIndex
 from consensus.relay.parameters import ChainTerms
 from enclaves.guests import agora, assets
 from enclaves.pool import WorkerPool
@@ -69,6 +71,34 @@ def test_three_candidates_are_in_flight_each_on_the_one_before(network, pool, tm
             world.block()
             await until(lambda: stages(world, raws[:3]) == {ChainStage.FINAL})
             await until(lambda: world.account(1).balance == 10**9 + 4)
+
+    trio.run(main)
+
+
+def test_who_calls_a_candidate_invalid_is_told_of_once_and_not_at_all_of_others(
+    network, pool, tmp_path
+) -> None:
+    world, log = World(network, pool, tmp_path), RecordingLog()
+    world.collator._log = log
+
+    async def main() -> None:
+        async with world.running():
+            await world.collator.submit(world.transfers(1))
+            await until(lambda: len(world.includable()) == 1)
+            header = world.includable()[0].header
+            said = Attestation(
+                epoch=Epoch(1),
+                chain=header.chain,
+                relay_parent=header.relay_parent,
+                candidate=header.hash,
+                verdict=int(Verdict.INVALID),
+                validator=ValidatorIndex(0),
+                signature=Signature(bytes(64)),
+            )
+            for each in (said, said, replace(said, candidate=Hash(bytes(32)))):
+                for peer in (1, 2):
+                    world.collator.receive(peer, each)
+            assert log.count("candidate.called_invalid") == 2
 
     trio.run(main)
 

@@ -16,9 +16,11 @@ from consensus.candidates.receipts import (
 )
 from consensus.primitives.errors import LocalFault
 from consensus.primitives.guest import GuestOutcome, Outgoing, Status
+from consensus.primitives.ids import Hash
 from enclaves.pool import StatelessOutcome, WorkerPool
 from node import validation
 from node.store import Store
+from node.validation import MAX_REQUESTS
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +187,8 @@ def test_what_memory_forgot_the_store_serves(network, pool, tmp_path) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(restarted.run)
                 world.sent.clear()
+                for _ in range(2 * MAX_REQUESTS):  # one that asks all the time keeps nobody out
+                    restarted.receive(1, PovRequest(candidate=Hash(bytes(32))))
                 restarted.receive(2, PovRequest(candidate=candidate))
                 await until(lambda: world.sent)
                 sender, receiver, offer = world.sent[0]
