@@ -234,7 +234,7 @@ class Node:
             mode=sync_mode(config),
             threshold=config.sync.threshold,
             height=lambda: self.final_chain.final_height,
-            trust=lambda: trust_of(genesis, store, checkpoint),
+            trust=lambda: trust_of(genesis, store, checkpoint, known_hops=1),  # as often as somebody offers
             checkpoint=checkpoint,
             server=self.sync_server,
             links=self.router,

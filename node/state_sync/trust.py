@@ -119,15 +119,19 @@ class Trust:
             )
 
 
-def trust_of(genesis: Genesis, store: Store, checkpoint: Checkpoint | None) -> Trust:
+def trust_of(
+    genesis: Genesis, store: Store, checkpoint: Checkpoint | None, *, known_hops: int | None = None
+) -> Trust:
     """What a node starts from: its newest block, or the operator's if that is higher.
 
-    Raises UserError if it is too old, LocalFault if the store lacks what it must have.
+    `known_hops`: of the epochs that are behind it, so many that just ended, at least one; None for all, of
+    which there may be thousands. Raises UserError if the block is too old, LocalFault if the store lacks what
+    it must have.
     """
     trusted = _of_store(genesis, store) if store.height() else _of_genesis(genesis)
     if checkpoint is not None and checkpoint.height > trusted.height:
         return Trust(genesis, None, forks=store.path.parent)
-    trust = Trust(genesis, trusted, _known_hops(store, trusted.epoch), forks=store.path.parent)
+    trust = Trust(genesis, trusted, _known_hops(store, trusted.epoch, known_hops), forks=store.path.parent)
     trust.check_age()
     return trust
 
@@ -163,10 +167,10 @@ def _of_store(genesis: Genesis, store: Store) -> TrustedState:
     )
 
 
-def _known_hops(store: Store, epoch: Epoch) -> list[EpochHop]:
-    """The ends of the epochs before `epoch`, as far back as they follow one another."""
+def _known_hops(store: Store, epoch: Epoch, most: int | None) -> list[EpochHop]:
+    """The ends of the epochs before `epoch`, as far back as they follow one another; at most so many."""
     hops: list[EpochHop] = []
-    for each in range(epoch - 1, 0, -1):
+    for each in range(epoch - 1, 0 if most is None else max(0, epoch - 1 - most), -1):
         hop = store.boundary(each)
         if hop is None:
             break

@@ -20,7 +20,7 @@ from consensus.primitives.ids import Hash
 from consensus.relay.parameters import Parameters
 from node.state_sync import trust as trust_module
 from node.state_sync.messages import Snapshot
-from node.state_sync.trust import Trust
+from node.state_sync.trust import Trust, _known_hops
 
 GENESIS = SimpleNamespace(hash=CHAIN, parameters=Parameters())  # all that trust asks of it
 TARGET = 2 * EPOCH_BLOCKS + 1  # the first block of epoch 3
@@ -55,6 +55,16 @@ def test_every_hop_leads_on_and_is_kept_for_others(chain, origin) -> None:
     assert (trust.next_hop, trust.height) == (3, 2 * EPOCH_BLOCKS)
     trust.check(snapshot(chain, TARGET))
     assert trust.hops == [chain.hop(1), chain.hop(2, through=1)]
+
+
+def test_no_more_hops_are_read_than_are_asked_for(chain) -> None:
+    """A node that runs looks at every offer, and years of epochs may be behind it."""
+    ends, read = {epoch: chain.hop(epoch) for epoch in (1, 2)}, []
+    store = SimpleNamespace(boundary=lambda epoch: read.append(epoch) or ends.get(epoch))
+    assert _known_hops(store, 3, None) == [ends[1], ends[2]]
+    read.clear()
+    assert _known_hops(store, 3, 1) == [ends[2]]
+    assert read == [2]
 
 
 def test_without_the_hops_nothing_of_a_later_epoch_is_believed(chain, origin) -> None:
