@@ -52,25 +52,27 @@ class VoteBook:
         verify: Callable[[PublicKey, bytes, Signature], bool],
     ) -> VoteInclusion | None:
         """The votes for the sample that no block carries yet; None if there are none, or too few to begin."""
-        by_view: dict[View, list[tuple[ValidatorIndex, Signature]]] = {}
-        for view, signer, signature in self._noted(epoch, sample.block):
+        by_view: dict[View, list[tuple[Peer | None, ValidatorIndex, Signature]]] = {}
+        for peer, (view, signer, signature) in self._noted(epoch, sample.block):
             if sample.view in (0, view) and signer < len(validators):
-                by_view.setdefault(view, []).append((signer, signature))
+                by_view.setdefault(view, []).append((peer, signer, signature))
         counted = set(bitmap_members(sample.seen))
         for view, noted in sorted(by_view.items(), key=lambda each: (-len(each[1]), each[0])):
             message = vote_bytes(chain_id_hash, epoch, view, sample.block)
             found: dict[ValidatorIndex, Signature] = {}
-            for signer, signature in noted:
+            for peer, signer, signature in noted:
                 if signer in counted or signer in found:
                     continue
                 if verify(validators.keys[signer], message, signature):
                     found[signer] = signature
+                else:  # a leader looks again and again while it waits for something to say
+                    del self._votes[peer][epoch, sample.block]
             if found and (sample.view or validators.weight(found) >= validators.stake.quorum):
                 return vote_inclusion(sample.block, view, found)
         return None
 
-    def _noted(self, epoch: Epoch, block: Hash) -> Iterator[Noted]:
-        for votes in self._votes.values():
+    def _noted(self, epoch: Epoch, block: Hash) -> Iterator[tuple[Peer | None, Noted]]:
+        for peer, votes in self._votes.items():
             noted = votes.get((epoch, block))
             if noted is not None:
-                yield noted
+                yield peer, noted

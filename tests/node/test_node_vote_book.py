@@ -73,6 +73,20 @@ def test_what_is_forged_displaces_nothing() -> None:
     assert included(book) == (5, [0, 1, 2, 3])
 
 
+def test_what_is_forged_costs_one_check() -> None:
+    book, checked = VoteBook(), []
+    book.note(Peer(97), vote(0, good=False))
+
+    def verify(*signed) -> bool:
+        checked.append(signed)
+        return crypto.verify(*signed)
+
+    for _ in range(3):
+        found = book.inclusion(SAMPLE, epoch=EPOCH, validators=SET, chain_id_hash=CHAIN, verify=verify)
+        assert found is None
+    assert len(checked) == 1
+
+
 def test_votes_of_other_kinds_blocks_and_epochs_do_not_count() -> None:
     book = VoteBook()
     for index in range(3):
