@@ -30,6 +30,7 @@ from consensus.primitives.errors import UserError
 from consensus.primitives.ids import Height, View
 from consensus.relay.genesis import Genesis
 from node.genesis_file import read_genesis
+from node.setup import GENESIS_FILE
 from node.validator_set import FIRST_EPOCH, genesis_validators
 
 LOAD_BATCH: Final = 20
@@ -145,7 +146,7 @@ async def run(
     """The report. Raises UserError if no validator can be spared, LocalFault if one does not come back."""
     chosen = random.SystemRandom().randrange(2**32) if seed is None else seed
     async with _network(validators, attach) as cluster:
-        genesis = read_genesis(cluster.directory.root / "genesis.json")
+        genesis = read_genesis(cluster.directory.root / GENESIS_FILE)
         validator_set = genesis_validators(genesis)
         if min(validator_set.stakes) > validator_set.stake.faulty:
             raise UserError("no validator may fail in so small a network; use at least 4 validators")

@@ -29,6 +29,7 @@ from consensus.relay.transactions import Transfer
 from node.api import NodeStatus, ValidatorReport
 from node.client import RpcClient, RpcError, RpcUnreachable
 from node.genesis_file import read_genesis
+from node.setup import GENESIS_FILE
 
 LOAD_ACCOUNTS: Final = 8
 LOAD_BATCH: Final = 10
@@ -197,7 +198,7 @@ async def run(turnover: Turnover, seed: int | None, directory: Path | None = Non
     chosen = random.SystemRandom().randrange(2**32) if seed is None else seed
     began = trio.current_time()
     async with _network(turnover, directory) as cluster:
-        genesis_hash = read_genesis(cluster.directory.root / "genesis.json").hash
+        genesis_hash = read_genesis(cluster.directory.root / GENESIS_FILE).hash
         this = _Run(turnover, cluster, [], random.Random(chosen))
         this.operators = [
             Operator(home, genesis_hash, this.running_clients) for home in cluster.directory.validators

@@ -6,7 +6,6 @@ honest by itself; together they sign twice. What follows is nobody's doing but t
 meet, evidence enters a block, stake is slashed, the validator loses its seat, and the consumer chain is told.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any, Final
 import trio
 
 from bench.audit import audit
-from bench.cluster import STOP_TIMEOUT_S, Cluster, NodeProcess, start_cluster
+from bench.cluster import LOG_FILE, PID_FILE, STOP_TIMEOUT_S, Cluster, NodeProcess, start_cluster
 from bench.directory import NodeHome, lay_out, new_plan_name
 from bench.operators import Sender
 from bench.plan import AGORA_CHAIN, STAKE, Plan
@@ -48,6 +47,7 @@ from node.cli.slashing import prove_by
 from node.client import RpcClient
 from node.config import CONFIG_FILE
 from node.genesis_file import read_genesis
+from node.setup import GENESIS_FILE
 
 DELEGATORS: Final = 3
 DELEGATED: Final = Amount(STAKE // 4)
@@ -230,7 +230,7 @@ def broken_promises(report: dict[str, Any]) -> list[str]:
 
 
 async def _case(cluster: Cluster, culprit: int) -> _Case:
-    genesis = read_genesis(cluster.directory.root / "genesis.json")
+    genesis = read_genesis(cluster.directory.root / GENESIS_FILE)
     accounts = {each.name: each.account for each in genesis.validators}
     plan = cluster.directory.plan
     delegators = [
@@ -266,7 +266,7 @@ def _copy(home: NodeHome) -> NodeHome:
         peer_port=peer_port,
         rpc_port=rpc_port,
     )
-    shutil.copytree(home.directory, twin.directory, ignore=shutil.ignore_patterns("node.log", "node.pid"))
+    shutil.copytree(home.directory, twin.directory, ignore=shutil.ignore_patterns(LOG_FILE, PID_FILE))
     config = twin.directory / CONFIG_FILE
     text = config.read_text()
     for old, new in ((home.peer_port, peer_port), (home.rpc_port, rpc_port)):
@@ -277,6 +277,4 @@ def _copy(home: NodeHome) -> NodeHome:
 
 def _logged_ms(node: NodeProcess, event: str) -> list[float]:
     """When a node logged an event, in Unix milliseconds."""
-    lines = node.log_file.read_text().splitlines()
-    found = [json.loads(line) for line in lines if line.startswith("{") and f'"{event}"' in line]
-    return [1e3 * datetime.fromisoformat(each["timestamp"]).timestamp() for each in found]
+    return [1e3 * datetime.fromisoformat(each["timestamp"]).timestamp() for each in node.events(event)]

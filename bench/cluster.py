@@ -4,6 +4,7 @@ Each node is `phalanx run DIR` in a process of its own, its stderr in `DIR/node.
 without being told to is an error of the whole cluster, with the end of its log.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -128,6 +129,14 @@ class NodeProcess:
         if told and "\n" not in sentence:
             return sentence
         return f"the end of its log:\n{tail}"
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What it logged under a name, oldest first; lines that a kill cut off, or of another form, aside."""
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        whole = [
+            line for line in lines if line.startswith("{") and line.endswith("}") and f'"{name}"' in line
+        ]
+        return [event for event in map(json.loads, whole) if event["event"] == name]
 
     def resident_bytes(self) -> int:
         """Resident memory of the node's own process; guest workers are not counted."""

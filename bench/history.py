@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from bench.directory import NetworkDirectory
+from bench.no_guests import NoGuests
 from bench.workload import RelayAccount, relay_transfers
+from consensus.agreement.certificates import pack_group
 from consensus.agreement.messages import (
     Certificate,
     CertificateType,
     FinalityProof,
-    Group,
     Header,
     Kind,
     block_hash,
@@ -27,7 +28,6 @@ from consensus.agreement.messages import (
 from consensus.agreement.validators import ValidatorSet
 from consensus.primitives import crypto
 from consensus.primitives.crypto import SigningKey
-from consensus.primitives.guest import GuestCall, GuestOutcome, ReadState
 from consensus.primitives.ids import ZERO_HASH, Hash, Height, Milliseconds, View
 from consensus.primitives.tree import MemoryStore
 from consensus.relay.blocks import check_payload, encode_payload, limits_of
@@ -69,18 +69,6 @@ def write_history(network: NetworkDirectory, *, blocks: int, transfers: int, acc
 
 def _consensus_keys(directory: Path) -> list[SigningKey]:
     return [each.signing_key for each in open_node_keys(directory, None, validator=True).consensus]
-
-
-class _NoGuests:
-    """Transfers call no guest."""
-
-    def admit(self, wasm: bytes) -> str | None:
-        """No module is deployed."""
-        raise RuntimeError("a history of transfers deploys no module")
-
-    def call(self, call: GuestCall, read: ReadState) -> GuestOutcome:
-        """Nor called."""
-        raise RuntimeError("a history of transfers calls no guest")
 
 
 class _History:
@@ -137,7 +125,7 @@ class _History:
             validators=self._validators,
             verify=crypto.verify,
         )
-        result = apply_block(self._root, context, checked, self._nodes, _NoGuests())
+        result = apply_block(self._root, context, checked, self._nodes, NoGuests())
         self._nodes.apply(dict(result.new_nodes))
         self._root = result.post_root
         name = block_hash(header)
@@ -159,21 +147,14 @@ class _History:
 
     def _certificate(self, header: Header, name: Hash) -> Certificate:
         """FINALIZE of everybody."""
-        count = len(self._signers)
         message = sign_bytes(self._chain, Kind.FINALIZE, header.epoch, header.view, name, ZERO_HASH)
-        group = Group(
-            kind=int(Kind.FINALIZE),
-            block=name,
-            aux=ZERO_HASH,
-            bitmap=((1 << count) - 1).to_bytes((count + 7) // 8, "little"),
-            sigs=tuple(signer.sign(message) for signer in self._signers),
-        )
+        votes = {index: signer.sign(message) for index, signer in enumerate(self._signers)}
         return Certificate(
             ctype=int(CertificateType.FINAL),
             epoch=header.epoch,
             view=header.view,
             block=name,
-            groups=(group,),
+            groups=(pack_group(Kind.FINALIZE, name, ZERO_HASH, votes, len(votes)),),
             fault=None,
             leader_sigs=(),
         )

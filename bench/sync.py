@@ -5,7 +5,6 @@ for as long as the bench lasts. Then a fresh observer executes all blocks, and a
 the state: each against what the chain grows by in the same seconds.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 import trio
 
-from bench.cluster import LOG_FILE, Cluster, NodeProcess, start_cluster
+from bench.cluster import Cluster, NodeProcess, start_cluster
 from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
 from bench.history import write_history
 from bench.load import Load
@@ -244,11 +243,10 @@ def _configure(home: NodeHome, old: str, new: str) -> None:
 
 def _event(home: NodeHome, name: str) -> dict[str, Any]:
     """The last log event of a name. Raises LocalFault if there is none."""
-    for line in reversed((home.directory / LOG_FILE).read_text(errors="replace").splitlines()):
-        if f'"event": "{name}"' in line:
-            event: dict[str, Any] = json.loads(line)
-            return event
-    raise LocalFault(f"{home.name} never logged {name}: it caught up in another way")
+    found = NodeProcess(home).events(name)
+    if not found:
+        raise LocalFault(f"{home.name} never logged {name}: it caught up in another way")
+    return found[-1]
 
 
 def _seconds_between(first: dict[str, Any], last: dict[str, Any]) -> float:

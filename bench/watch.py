@@ -8,7 +8,7 @@ import trio
 
 from bench.cluster import Cluster
 from bench.latency import FinalityLatency
-from consensus.primitives.ids import Hash, Height
+from consensus.primitives.ids import Height
 from node.api import BlockTrace
 from node.client import RpcError, RpcUnreachable
 
@@ -69,7 +69,3 @@ class Watch:
             for node, at in by_node.items()
             if node not in without
         ]
-
-    def hashes(self) -> dict[Height, Hash]:
-        """One final block hash per height."""
-        return {height: block.hash for height, block in self.blocks.items()}

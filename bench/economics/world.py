@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.economics.keys import OracleKey, verify
-from bench.workload import derived_seed
+from bench.no_guests import NoGuests
+from bench.workload import RelayAccount, derived_seed
 from consensus.agreement.evidence import Evidence
 from consensus.agreement.validators import ValidatorSet
 from consensus.candidates.receipts import Attestation, CandidateInclusion
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.guest import GuestCall, GuestOutcome, ReadState
 from consensus.primitives.ids import (
     Amount,
     ChainId,
@@ -24,7 +24,6 @@ from consensus.primitives.ids import (
     Hash,
     Height,
     Milliseconds,
-    Nonce,
     PublicKey,
     Stake,
     View,
@@ -43,7 +42,7 @@ from consensus.relay.rewards.records import Sample
 from consensus.relay.rewards.votes import VoteInclusion
 from consensus.relay.run import BlockContext
 from consensus.relay.stake.stakes import Stakes
-from consensus.relay.transactions import Action, TransactionBody, sign_transaction
+from consensus.relay.transactions import Action
 from consensus.relay.transition import BlockResult, apply_block
 
 EPOCH_BLOCKS: Final = 18
@@ -54,7 +53,6 @@ STAKED: Final = SUPPLY // 2  # of them; what the curve of issuance aims at
 CHAIN: Final = ChainId(1)
 CHAIN_FUNDS: Final = 10**9
 POCKET: Final = 10**8  # for fees and bonds
-MAX_FEE: Final = Amount(10**6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +91,6 @@ def seat(name: str) -> Seat:
     """The validator of this name."""
     keys = (OracleKey(derived_seed("economics", f"{name}/{purpose}", 0)) for purpose in ("votes", "peers"))
     return Seat(holder(name), *keys)
-
-
-class _NoGuests:
-    """Nothing is executed by guests here: candidates come with their attestations, and no code is called."""
-
-    def admit(self, wasm: bytes) -> str | None:
-        """Nothing is deployed."""
-        raise RuntimeError("no module is deployed here")
-
-    def call(self, call: GuestCall, read: ReadState) -> GuestOutcome:
-        """Nothing is called."""
-        raise RuntimeError("no guest is called here")
 
 
 class World:
@@ -154,9 +140,9 @@ class World:
         self._store = MemoryStore(dict(nodes))
         self._references = dict.fromkeys(nodes, 1)
         self._accounts = [who.account for who, _ in funded]
-        self._nonces: dict[PublicKey, int] = {}
+        self._signers: dict[PublicKey, RelayAccount] = {}  # of all who ever submitted
         self._raws: list[bytes] = []
-        self._guests = _NoGuests()
+        self._guests = NoGuests()  # candidates come with their attestations
         self.height = 0
         self.codes: dict[Code, int] = {}  # of all transactions
         self.open()
@@ -239,16 +225,8 @@ class World:
 
     def submit(self, sender: Holder, action: Action) -> None:
         """Have a transaction in the next block."""
-        nonce = self._nonces.get(sender.account, 0)
-        self._nonces[sender.account] = nonce + 1
-        body = TransactionBody(
-            chain_id_hash=self.hash,
-            sender=sender.account,
-            nonce=Nonce(nonce),
-            max_fee=MAX_FEE,
-            action=action,
-        )
-        self._raws.append(sign_transaction(sender.key, body))
+        signer = self._signers.setdefault(sender.account, RelayAccount(sender.key, self.hash))
+        self._raws.append(signer.sign(action))
 
     def block(
         self,
