@@ -4,11 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from pydantic import BaseModel
 
-from node.cli.main import main as phalanx
 from node.config import CollatorConfig, NodeConfig, PeerConfig
 
 ROOT = Path(__file__).parents[2]
@@ -70,16 +68,3 @@ def test_metrics_are_documented() -> None:
     assert len(fixed) > 5
     for name in (*gauges, *fixed):
         assert f"`phalanx_{name}" in TEXT
-
-
-def test_commands_and_options_exist() -> None:
-    for line in re.findall(r"^\s*phalanx ([^#\n]*)", TEXT, re.MULTILINE):
-        command: click.Command = phalanx  # a group
-        words = line.split()
-        while isinstance(command, click.Group):
-            found = command.get_command(click.Context(command), words.pop(0))
-            assert found is not None, line
-            command = found
-        options = {option for parameter in command.params for option in parameter.opts}
-        for word in words:
-            assert not word.startswith("--") or word in options, line

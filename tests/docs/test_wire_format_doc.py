@@ -29,15 +29,18 @@ from consensus.agreement.statements import (
     Verdict,
     statement_sign_bytes,
 )
+from consensus.agreement.thresholds import Mode
 from consensus.candidates.receipts import MAX_OFFER_BYTES
 from consensus.primitives.codec import _IDENTIFIERS as IDENTIFIERS
 from consensus.primitives.codec import ExactLength, MaxLength, UnsignedBits, encode
 from consensus.primitives.codec import _plan_of as plan_of
 from consensus.primitives.crypto import SigningKey, hash_tagged
+from consensus.primitives.guest import Policy
 from consensus.primitives.ids import ZERO_HASH, Amount, Epoch, Hash, Milliseconds, Nonce, SecretSeed
 from consensus.primitives.tree import EMPTY_ROOT, MemoryStore, Recorder, get, tree_key, update, witness_from
 from consensus.relay.governance.records import Pace, ProposalStage
 from consensus.relay.governance.transactions import Choice
+from consensus.relay.notices.records import NoticeKind
 from consensus.relay.offences.records import CaseState
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.receipts import Code
@@ -241,6 +244,7 @@ def test_every_tagged_class_of_the_consensus_is_a_documented_record() -> None:
         Kind,
         CertificateType,
         Want,
+        Mode,
         Role,
         Verdict,
         Code,
@@ -252,7 +256,9 @@ def test_every_tagged_class_of_the_consensus_is_a_documented_record() -> None:
         Choice,
         Pace,
         ProposalStage,
+        Policy,
         ChainStanding,
+        NoticeKind,
     ],
 )
 def test_numbers_of_an_enumeration_are_documented(kind: type[enum.IntEnum]) -> None:
