@@ -69,16 +69,7 @@ def test_a_stranger_that_signs_unasked_moves_nothing(pool, tmp_path) -> None:
 
             await until(offer)
             header = offer().header
-            signed = network.attest(header, who=(3,))
-            unasked = Attestation(
-                epoch=network.epoch,
-                chain=header.chain,
-                relay_parent=header.relay_parent,
-                candidate=header.hash,
-                verdict=int(Verdict.VALID),
-                validator=3,
-                signature=signed.signatures[0],
-            )
+            unasked = network.statement(header, 3, Verdict.VALID)
             world.send(3, 0, unasked)
             await until(
                 lambda: any(

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consensus.agreement.evidence import Evidence
 from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
@@ -29,6 +29,7 @@ from consensus.primitives.ids import (
     Height,
     ModuleId,
     Nonce,
+    Signature,
     ValidatorIndex,
     View,
 )
@@ -309,6 +310,25 @@ class Network:
             signers=bitmap_of([ValidatorIndex(each) for each in who]),
             signatures=tuple(each.sign(message) for each in signers),
         )
+
+    def statement(
+        self, header: CandidateHeader, index: int, verdict: Verdict, epoch: int | None = None
+    ) -> Attestation:
+        """What a member of an epoch, by default of the next block's, signs of a candidate."""
+        about = self.epoch if epoch is None else Epoch(epoch)
+        members = self.view.epoch_set(about)
+        assert members is not None
+        unsigned = Attestation(
+            epoch=about,
+            chain=header.chain,
+            relay_parent=header.relay_parent,
+            candidate=header.hash,
+            verdict=int(verdict),
+            validator=ValidatorIndex(index),
+            signature=Signature(bytes(64)),
+        )
+        signer = self.keys[members.members[index].consensus_key]
+        return replace(unsigned, signature=signer.sign(unsigned.sign_bytes(self.hash)))
 
 
 def total_supply(view: StateView, accounts: Sequence[bytes]) -> int:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from relay_fakes import USERS, Network, make_genesis
 from staking_world import QUICK
 
-from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
 from consensus.agreement.validators import ValidatorSet, ValidatorSetRecord
 from consensus.candidates.collation import RelayParent, finish_candidate, plan_candidate
-from consensus.candidates.receipts import Attestation, CandidateHeader
+from consensus.candidates.receipts import CandidateHeader
 from consensus.light.leaves import guest_key
 from consensus.primitives.guest import ChainEndpoint, RelayEndpoint
-from consensus.primitives.ids import ChainId, Epoch, Hash, PublicKey, ValidatorIndex
+from consensus.primitives.ids import ChainId, Epoch, Hash, PublicKey
 from consensus.primitives.tree import MemoryStore, Recorder, get_many, update, witness_from
 from consensus.relay.epochs import current_set
 from consensus.relay.genesis import GenesisChain
@@ -161,23 +160,6 @@ class World:
         """Units that the relay chain has cut from a validator for an epoch."""
         record = self.network.view.stakes.ledger.record(OffenceRecord, offence_key(account, Epoch(epoch)))
         return 0 if record is None else record.taken
-
-    def statement(self, header: CandidateHeader, index: int, verdict: Verdict) -> Attestation:
-        """What a member of the next block's epoch signs of a candidate."""
-        epoch = self.network.epoch
-        signer = self.network.keys[self.network.validators.keys[index]]
-        signed = statement_sign_bytes(
-            self.network.hash, epoch, Role.ATTEST, header.relay_parent, header.hash, verdict
-        )
-        return Attestation(
-            epoch=epoch,
-            chain=CHAIN,
-            relay_parent=header.relay_parent,
-            candidate=header.hash,
-            verdict=int(verdict),
-            validator=ValidatorIndex(index),
-            signature=signer.sign(signed),
-        )
 
     def convictions(self) -> set[tuple[bytes, int]]:
         """Account and epoch of all convictions that stand."""

@@ -135,7 +135,7 @@ def test_slashable_consumer_misbehavior(late: int) -> None:
     found = world(**(OPEN | terms), veto_ms=1)
     network = found.network
     header, _ = found.offer([b"junk"])
-    lie = found.statement(header, 3, Verdict.VALID)
+    lie = found.network.statement(header, 3, Verdict.VALID)
     account = network.view.epoch_set(network.epoch).members[3].account
     inclusion = network.attest(header, (0, 1, 2), Verdict.INVALID)
     root = found.set_root(1)

@@ -108,8 +108,8 @@ def test_a_claim_without_signatures_costs_whoever_brings_it() -> None:
     network = found.network
     header, _ = found.offer([b"x"])
     network.block(inclusions=[network.attest(header, (0, 1, 2), Verdict.INVALID)])
-    lie = replace(found.statement(header, 3, Verdict.VALID), signature=Signature(bytes(64)))
-    other = found.statement(header, 3, Verdict.INVALID)
+    lie = replace(found.network.statement(header, 3, Verdict.VALID), signature=Signature(bytes(64)))
+    other = found.network.statement(header, 3, Verdict.INVALID)
     before = stakes(network)
     for action in (
         SubmitEvidence(evidence=forged(network)),
@@ -128,7 +128,7 @@ def test_what_governance_undoes_is_taken_back_at_the_chain_as_well() -> None:
     network.block()
     header, _ = found.offer([b"x"])
     network.block(inclusions=[network.attest(header, (0, 1, 2), Verdict.VALID)])
-    accusation = found.statement(header, 3, Verdict.INVALID)
+    accusation = found.network.statement(header, 3, Verdict.INVALID)
     account = network.view.epoch_set(network.epoch).members[3].account
     epoch = network.epoch
     (convicted,) = network.block(statements=[accusation]).offences

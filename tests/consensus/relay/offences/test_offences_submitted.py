@@ -8,8 +8,7 @@ from candidate_fakes import Collator
 from relay_fakes import ALL_ACCOUNTS, OPERATORS, USERS, Network, total_supply
 from staking_world import CONTRADICTION, code, do, evidence, quick, to_epoch
 
-from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
-from consensus.candidates.receipts import Attestation, CandidateHeader
+from consensus.agreement.statements import Verdict
 from consensus.primitives.ids import ZERO_HASH, ChainId, Epoch, ValidatorIndex
 from consensus.relay.genesis import issuance
 from consensus.relay.ledger import Pot
@@ -31,28 +30,6 @@ def conserved(network: Network) -> bool:
 
 def balance(network: Network) -> int:
     return network.view.account(REPORTER.public).balance
-
-
-def statement(
-    network: Network, header: CandidateHeader, index: int, verdict: Verdict, epoch: int | None = None
-) -> Attestation:
-    """What a member of an epoch signs of a candidate."""
-    epoch = network.epoch if epoch is None else epoch
-    members = network.view.epoch_set(Epoch(epoch))
-    assert members is not None
-    signer = network.keys[members.members[index].consensus_key]
-    signed = statement_sign_bytes(
-        network.hash, Epoch(epoch), Role.ATTEST, header.relay_parent, header.hash, verdict
-    )
-    return Attestation(
-        epoch=Epoch(epoch),
-        chain=ChainId(1),
-        relay_parent=header.relay_parent,
-        candidate=header.hash,
-        verdict=int(verdict),
-        validator=ValidatorIndex(index),
-        signature=signer.sign(signed),
-    )
 
 
 def judged(verdict: Verdict, who: Sequence[int] = (0, 1, 2), **parameters: object):
@@ -132,7 +109,7 @@ def test_an_account_may_try_so_often_an_epoch_and_must_have_the_bond() -> None:
 
 def test_who_attested_what_was_judged_invalid_loses_everything() -> None:
     network, header = judged(Verdict.INVALID)
-    lie = statement(network, header, 3, Verdict.VALID)
+    lie = network.statement(header, 3, Verdict.VALID)
     receipt = do(network, REPORTER, ReportStatement(statement=lie))
     assert (receipt.code, receipt.output) == (Code.OK, (100).to_bytes(16, "big"))
     record = record_of(network.view.stakes.ledger, OPERATORS[3].public, Epoch(1))
@@ -145,7 +122,7 @@ def test_who_attested_what_was_judged_invalid_loses_everything() -> None:
 
 def test_who_accused_what_was_judged_valid_pays_for_it() -> None:
     network, header = judged(Verdict.VALID, slash_accusation_ppb=20_000_000)
-    lie = statement(network, header, 3, Verdict.INVALID)
+    lie = network.statement(header, 3, Verdict.INVALID)
     receipt = do(network, REPORTER, ReportStatement(statement=lie))
     assert (receipt.code, receipt.output) == (Code.OK, (2).to_bytes(16, "big"))
     assert network.view.validator(OPERATORS[3].public).standing == Standing.JAILED
@@ -154,9 +131,9 @@ def test_who_accused_what_was_judged_valid_pays_for_it() -> None:
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_who_agrees_with_the_verdict_can_not_be_reported(verdict: Verdict) -> None:
     network, header = judged(verdict)
-    truth = statement(network, header, 1, verdict)
+    truth = network.statement(header, 1, verdict)
     assert code(network, REPORTER, ReportStatement(statement=truth)) == Code.PROVES_NOTHING
-    forged = replace(statement(network, header, 3, Verdict(1 - verdict)), signature=bytes(64))
+    forged = replace(network.statement(header, 3, Verdict(1 - verdict)), signature=bytes(64))
     assert code(network, REPORTER, ReportStatement(statement=forged)) == Code.PROVES_NOTHING
     assert all(network.view.self_stake(each.public) == 100 for each in OPERATORS)
 
@@ -171,7 +148,7 @@ def test_without_a_verdict_nothing_takes_effect_and_nobody_is_slashed() -> None:
         result = network.block(inclusions=[network.attest(header, who, verdict)])
         assert "2/3" in result.void[header.hash]
     for who, verdict in halves:
-        said = statement(network, header, who[0], verdict)
+        said = network.statement(header, who[0], verdict)
         assert code(network, REPORTER, ReportStatement(statement=said)) == Code.WITHOUT_EFFECT
     while network.height < header.relay_parent_height + 8:
         network.block()
@@ -185,8 +162,8 @@ def test_two_contrary_statements_of_one_validator_need_no_verdict() -> None:
     network = quick(correlation_factor=0, slash_double_ppb=500_000_000)
     network.block()
     header = Collator(network).offer([b"x"])
-    valid, invalid = (statement(network, header, 2, each) for each in (Verdict.VALID, Verdict.INVALID))
-    other = statement(network, header, 1, Verdict.INVALID)
+    valid, invalid = (network.statement(header, 2, each) for each in (Verdict.VALID, Verdict.INVALID))
+    other = network.statement(header, 1, Verdict.INVALID)
     for wrong in ((valid, other), (invalid, valid), (valid, replace(invalid, signature=bytes(64)))):
         action = ReportContradiction(valid=wrong[0], invalid=wrong[1])
         assert code(network, REPORTER, action) == Code.PROVES_NOTHING
@@ -197,7 +174,7 @@ def test_two_contrary_statements_of_one_validator_need_no_verdict() -> None:
 
 def test_verdicts_are_kept_for_their_epochs_and_leave_nothing_behind() -> None:
     network, header = judged(Verdict.INVALID, verdict_epochs=1)
-    lie = statement(network, header, 3, Verdict.VALID)
+    lie = network.statement(header, 3, Verdict.VALID)
     to_epoch(network, 2)
     ledger = network.view.stakes.ledger
     assert find_verdict(ledger, header.hash) is not None
@@ -214,7 +191,7 @@ def test_verdicts_are_kept_for_their_epochs_and_leave_nothing_behind() -> None:
 def test_a_chain_says_nothing_that_slashes() -> None:
     """Whatever chain a report names and whatever relay parent: what counts is a validator's signature."""
     network, header = judged(Verdict.INVALID)
-    lie = statement(network, header, 3, Verdict.VALID)
+    lie = network.statement(header, 3, Verdict.VALID)
     for changed in (replace(lie, relay_parent=ZERO_HASH), replace(lie, validator=ValidatorIndex(2))):
         assert code(network, REPORTER, ReportStatement(statement=changed)) == Code.PROVES_NOTHING
     assert code(network, REPORTER, ReportStatement(statement=replace(lie, chain=ChainId(9)))) == Code.OK

@@ -10,8 +10,7 @@ from relay_fakes import ALL_ACCOUNTS, OPERATORS, USERS, Network, total_supply
 from security_world import CHAIN, STAKE, allocate, opted_in, subset_network
 from staking_world import accounts, code, do, to_epoch
 
-from consensus.agreement.statements import Role, Verdict, statement_sign_bytes
-from consensus.candidates.receipts import Attestation
+from consensus.agreement.statements import Verdict
 from consensus.primitives.guest import Policy
 from consensus.primitives.ids import Amount, ChainId
 from consensus.relay.elections.records import exposure
@@ -34,22 +33,6 @@ from consensus.relay.security.terms import SubsetTerms
 from consensus.relay.security.transactions import Allocate
 from consensus.relay.stake.records import Standing
 from consensus.relay.transactions import RegisterChain
-
-
-def said(network: Network, header, who: int, verdict: Verdict) -> Attestation:
-    """What a validator of the running epoch signs of a candidate."""
-    message = statement_sign_bytes(
-        network.hash, network.epoch, Role.ATTEST, header.relay_parent, header.hash, verdict
-    )
-    return Attestation(
-        epoch=network.epoch,
-        chain=header.chain,
-        relay_parent=header.relay_parent,
-        candidate=header.hash,
-        verdict=int(verdict),
-        validator=who,
-        signature=network.keys[network.validators.keys[who]].sign(message),
-    )
 
 
 def test_those_who_opted_in_decide_and_nobody_else() -> None:
@@ -155,8 +138,8 @@ def test_the_top_attests_from_the_first_block_on_where_the_genesis_says_so() -> 
 def test_who_signed_against_a_verdict_of_all_pays_from_its_allocation_and_keeps_its_seat(verdict) -> None:
     network = opted_in(subset_network(), {0: 200, 1: 200, 2: 200})
     header = Collator(network).offer([b"!x"])
-    lie = said(network, header, 0, Verdict(1 - verdict))
-    stranger = said(network, header, 3, Verdict(1 - verdict))
+    lie = network.statement(header, 0, Verdict(1 - verdict))
+    stranger = network.statement(header, 3, Verdict(1 - verdict))
     epoch, account = network.epoch, accounts(network)[0]
     network.block(inclusions=[network.attest(header, who=(1, 2, 3), verdict=verdict)])
     before = exposure(network.view, epoch, account).total
@@ -181,7 +164,7 @@ def test_a_convicted_attester_has_no_say_from_the_next_candidate_on() -> None:
     network = opted_in(subset_network(), {0: 700, 1: 200, 2: 100})
     collator = Collator(network)
     header = collator.offer([b"x"])
-    accusation = said(network, header, 0, Verdict.INVALID)
+    accusation = network.statement(header, 0, Verdict.INVALID)
     network.block(inclusions=[network.attest(header, who=(1, 2, 3))])
     collator.advance()
     following = collator.offer([b"y"])
@@ -200,7 +183,7 @@ def test_a_verdict_of_a_subset_convicts_nobody() -> None:
     """Two of three who opted in, with more than 2/3 of the weight, outvote the third: it loses nothing."""
     network = opted_in(subset_network(), {0: 400, 1: 400, 2: 100})
     header = Collator(network).offer([b"x"])
-    honest = said(network, header, 2, Verdict.INVALID)
+    honest = network.statement(header, 2, Verdict.INVALID)
     network.block(inclusions=[network.attest(header, who=(0, 1))])
     assert code(network, USERS[1], ReportStatement(statement=honest)) is Code.WITHOUT_EFFECT
     assert record_of(network.view, accounts(network)[2], network.epoch) is None
@@ -209,7 +192,7 @@ def test_a_verdict_of_a_subset_convicts_nobody() -> None:
 def test_an_opt_out_does_not_help_against_what_was_signed_before_it() -> None:
     network = opted_in(subset_network(verdict_epochs=2, opt_out_epochs=1), {0: 200, 1: 200, 2: 200})
     header = Collator(network).offer([b"x"])
-    lie = said(network, header, 0, Verdict.VALID)
+    lie = network.statement(header, 0, Verdict.VALID)
     network.block(inclusions=[network.attest(header, who=(1, 2, 3), verdict=Verdict.INVALID)])
     assert allocate(network, 0, 0) is Code.OK
     to_epoch(network, network.epoch + 2)
@@ -240,7 +223,7 @@ def test_no_history_slashes_more_than_an_allocation_or_than_the_stake(data) -> N
         if chain == 2:
             head = network.view.head(2)
             header = replace(header, parent_head=head.head, pre_root=head.state_root)
-        lie = said(network, header, 0, Verdict.VALID)
+        lie = network.statement(header, 0, Verdict.VALID)
         inclusion = network.attest(header, who=(1, 2, 3), verdict=Verdict.INVALID)
         assert network.block(inclusions=[inclusion]).rejected == (header.hash,)
         before = network.view.self_stake(account)
