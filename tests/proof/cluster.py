@@ -38,7 +38,7 @@ from consensus.agreement.signing_rules import SigningGate
 from consensus.agreement.thresholds import Mode
 from consensus.agreement.validators import Validator, ValidatorSet
 from consensus.primitives.crypto import hash_tagged
-from consensus.primitives.ids import Hash, Stake, ValidatorIndex
+from consensus.primitives.ids import Stake, ValidatorIndex
 from tests.proof.scope import EPOCH, GENESIS_MS, STATE_ROOT, key_of, sign_as, verify
 
 CHAIN_ID_HASH: Final = hash_tagged(b"proof/chain", b"cluster")
@@ -72,7 +72,6 @@ class Cluster:
         leaders: Sequence[int] = (),
     ) -> None:
         self.now_us = START_US
-        self.delivered = 0
         self.violations: list[str] = []
         self._carries = carries
         self._delay_us = delay_us
@@ -140,7 +139,6 @@ class Cluster:
         heapq.heappush(self._queue, (self.now_us + delay_us, next(self._order), number, event))
 
     def _handle(self, one: Instance, event: Event) -> None:
-        self.delivered += 1
         now = Instant(self.now_us, GENESIS_MS + self.now_us // 1000)
         for effect in one.engine.handle(event, now):
             self._carry_out(one, effect)
@@ -197,8 +195,3 @@ def view_of(message: Message) -> int | None:
     header: Header | None = getattr(message, "header", None)
     view: int | None = getattr(message if header is None else header, "view", None)
     return view
-
-
-def hash_at(one: Instance, height: int) -> Hash | None:
-    """The final block of an instance at a height."""
-    return one.chain[height - 1].block_hash if 0 < height <= len(one.chain) else None
