@@ -42,7 +42,7 @@ def run(extent: Extent, jobs: int) -> SuiteResult:
     with ProcessPoolExecutor(jobs) as pool:
         modes = run_all(pool, both_modes, schedules, "both modes", 4)
         rules = run_all(pool, compare, placements, "engine and rules", 64)
-        explored = run_all(pool, explore, literal, "rules alone")
+        explored = run_all(pool, explore, literal, "one validator literally")
     violations = [text for text in (*modes, *rules) if text is not None]
     violations += [text for each in explored for text in each.violations]
     states, turns = sum(each.states for each in explored), sum(each.turns for each in explored)
