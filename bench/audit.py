@@ -14,6 +14,7 @@ from consensus.primitives.ids import Hash, Height
 from node.client import RpcClient, RpcError
 
 BATCH: Final = 200
+EXECUTED_S: Final = 30.0  # for what is final already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,13 @@ async def audit(cluster: Cluster, acknowledged: Mapping[Hash, Height]) -> Audit:
     highest_promise = max(acknowledged.values(), default=Height(0))
     if common < highest_promise:
         raise LocalFault(f"a validator is at height {common}, below an acknowledged {highest_promise}")
+    for index in cluster.validators:  # a final block is shown once it is executed
+        await cluster.wait_for(
+            index,
+            lambda status: status.executed_height >= common,
+            timeout_s=EXECUTED_S,
+            what=f"block {common}, which is final, executed",
+        )
     chains = [await _chain(cluster.clients[index], common) for index in cluster.validators]
     forks = sum(len({chain[height]["hash"] for chain in chains}) > 1 for height in range(1, common + 1))
     lost = duplicated = 0
