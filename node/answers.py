@@ -1,6 +1,6 @@
 """What a running node answers: `NodeApi`, over the final chain, the pools and the links of one node.
 
-Everything here reads, in the node's loop (`proposal`, `light_hops` and `dossier` also in threads); only
+Everything here reads, in the node's loop, and what takes long also in threads (`node.api` says which); only
 `submit`, `submit_evidence` and `chain_submit` change something.
 """
 

@@ -1,9 +1,10 @@
 """What a running node answers: the one seam between the node and whatever serves people.
 
 JSON-RPC, metrics and tests call `NodeApi` and nothing else of the node. Every method runs in the node's trio
-loop, but for `proposal`, `light_hops` and `dossier`: those may take seconds, and run in a thread. Answers are
-frozen values in the words of DESIGN.md section 1, bytes as bytes and amounts as integers: their JSON form is
-the server's business. A question that this node can not answer raises `UserError` with one sentence.
+loop, but for those that read much of what is final (`validators`, `concentration`, `exposure`, `proposal`,
+`light_hops`, `dossier`): they may take seconds, and run in a thread. Answers are frozen values in the words
+of DESIGN.md section 1, bytes as bytes and amounts as integers: their JSON form is the server's business. A
+question that this node can not answer raises `UserError` with one sentence.
 """
 
 import enum
@@ -376,10 +377,7 @@ class NodeApi(Protocol):
         ...
 
     def light_hops(self, epoch: Epoch) -> bytes:
-        """Encoded `Hops` over the ends of `epoch` and later ones, as many as one answer holds.
-
-        It, `dossier` and `proposal` take long and only read what is final: they may be called in a thread.
-        """
+        """Encoded `Hops` over the ends of `epoch` and later ones, as many as one answer holds."""
         ...
 
     def dossier(self, height: Height, view: View) -> bytes:

@@ -54,7 +54,8 @@ async def _by_slices(items: Sequence[Any], answer: Callable[[Any], Sequence[Any]
 
 
 async def _off_the_loop(answer: Callable[[], T]) -> T:
-    """An answer of many blocks, epochs or votes, read in a thread, one at a time: it may take seconds."""
+    """An answer of many blocks, epochs, votes or members' exposures, read in a thread, one at a time: it may
+    take seconds."""
     return await trio.to_thread.run_sync(answer, limiter=_LONG_READS, abandon_on_cancel=False)
 
 
@@ -121,19 +122,22 @@ async def block(context: Context, *, height: HeightNumber | None = None, hash: H
 @METHODS.method
 async def validators(context: Context, *, epoch: HeightNumber | None = None) -> Any:
     """An epoch's validator set; by default that of the present one."""
-    return to_json(context.api.validators(None if epoch is None else Epoch(epoch)))
+    wanted = None if epoch is None else Epoch(epoch)
+    return await _off_the_loop(lambda: to_json(context.api.validators(wanted)))
 
 
 @METHODS.method
 async def concentration(context: Context, *, epoch: HeightNumber | None = None) -> Any:
     """How voting power is spread in an epoch; by default the present one."""
-    return to_json(context.api.concentration(None if epoch is None else Epoch(epoch)))
+    wanted = None if epoch is None else Epoch(epoch)
+    return await _off_the_loop(lambda: to_json(context.api.concentration(wanted)))
 
 
 @METHODS.method
 async def exposure(context: Context, *, chain: HeightNumber | None = None) -> Any:
     """What is at risk, by validator and chain, and what it would cost to corrupt a chain."""
-    return to_json(context.api.exposure(None if chain is None else ChainId(chain)))
+    wanted = None if chain is None else ChainId(chain)
+    return await _off_the_loop(lambda: to_json(context.api.exposure(wanted)))
 
 
 @METHODS.method

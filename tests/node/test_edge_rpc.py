@@ -236,6 +236,35 @@ def test_sets_of_epochs_and_evidence_cross_the_wire_as_they_are():
     trio.run(main)
 
 
+def test_what_reads_much_is_read_in_a_thread():
+    node, threads = FakeNode(), []
+
+    def read(*_, **__):
+        threads.append(threading.get_ident())
+        raise UserError("it was read")
+
+    questions = {
+        "validators": lambda client: client.validators(),
+        "concentration": lambda client: client.concentration(2),
+        "exposure": lambda client: client.exposure(1),
+        "proposal": lambda client: client.proposal(1),
+        "light_hops": lambda client: client.light_hops(1),
+        "dossier": lambda client: client.dossier(3, 2),
+    }
+    for name in questions:
+        setattr(node, name, read)
+
+    async def main():
+        async with serving(node) as url, RpcClient(url) as client:
+            for ask in questions.values():
+                with pytest.raises(RpcError, match="it was read"):
+                    await ask(client)
+
+    trio.run(main)
+    assert len(threads) == len(questions)
+    assert threading.get_ident() not in threads
+
+
 def test_what_takes_long_is_read_while_others_are_answered():
     node, asked, go_on = FakeNode(), threading.Event(), threading.Event()
 
