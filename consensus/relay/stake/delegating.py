@@ -113,7 +113,7 @@ def withdraw(run: Run, sender: PublicKey) -> tuple[Code, bytes]:
 
 
 def claim(run: Run, sender: PublicKey, pool: Hash) -> tuple[Code, bytes]:
-    """Pay out what a position has earned; answers with the units. A position worth nothing goes with it."""
+    """Pay out what a position has earned; answers with the units. Shares that were cut to nothing go."""
     if run.stakes.position(pool, sender) is None:
         return Code.NO_SUCH_POSITION, b""
     return Code.OK, run.stakes.claim(pool, sender).to_bytes(16, "big")

@@ -155,7 +155,7 @@ class Holdings:
         return units
 
     def collect(self, pool: Hash, holder: PublicKey) -> int:
-        """Pay an account what its position has earned; the units. What is worth nothing any more goes."""
+        """Pay an account what its position has earned; the units. Shares that were cut to nothing go."""
         before = self.ledger.account(holder).balance
         record, position = self._collected(pool, holder)
         self._store(pool, record, holder, position)

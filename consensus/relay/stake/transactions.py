@@ -125,7 +125,8 @@ class Redelegate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Have what the sender's position in a pool has earned. Answers with the units, 16 bytes big-endian."""
+    """Have what the sender's position in a pool has earned. Answers with the units, 16 bytes big-endian.
+    Gives up shares that were cut to nothing, and with them what a veto would give back."""
 
     WIRE_TAG: ClassVar[int] = 23
     pool: Hash
