@@ -3,16 +3,13 @@
 The collator was made for chain 2 before there is one: it waits, and collates once it is registered.
 """
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import trio
+from network_world import document, phalanx, ready, running
 
-from bench.cluster import LOG_FILE, NodeProcess, attach_cluster
+from bench.cluster import NodeProcess
 from bench.directory import NetworkDirectory, lay_out, new_plan_name
 from bench.plan import Plan
 from consensus.primitives.ids import ChainId, Nonce
@@ -32,36 +29,13 @@ def network(tmp_path_factory):
     directory = lay_out(tmp_path_factory.mktemp("chains") / "net", plan)
     config = directory.collator.directory / "config.toml"
     config.write_text(config.read_text().replace("chain = 1", "chain = 2"))
-    nodes = [NodeProcess(home) for home in directory.nodes]
-    try:
-        for node in nodes:
-            node.start()
-        trio.run(ready, directory)
+    with running(directory, height=2):
         yield directory
-    finally:
-        for home in directory.nodes:
-            NodeProcess(home).terminate()
-        for home in directory.nodes:
-            trio.run(NodeProcess(home).wait, 10.0)
 
 
-async def ready(directory: NetworkDirectory) -> None:
-    async with attach_cluster(directory) as cluster:
-        await cluster.wait_ready(height=2)
-
-
-def phalanx(network: NetworkDirectory, *arguments: str, code: int = 0) -> Any:
+def told(network: NetworkDirectory, *arguments: str, code: int = 0) -> Any:
     """One command's JSON document."""
-    done = subprocess.run(
-        [sys.executable, "-m", "node.cli.main", *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        env=os.environ | {"PHALANX_DEVNET": str(network.root)},
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
+    return document(phalanx(*arguments, "--json", network=network), code)
 
 
 def follow(network: NetworkDirectory, raw: bytes) -> ChainTransactionReport:
@@ -83,16 +57,16 @@ def follow(network: NetworkDirectory, raw: bytes) -> ChainTransactionReport:
 def test_from_registration_to_state(network):
     """Refused while there is no chain 2; then registered, collated, enacted, read with proof."""
     waiting = "chain 2 is not registered yet; this node will collate it once it is"
-    assert phalanx(network, *PUT, code=1)["error"] == waiting
+    assert told(network, *PUT, code=1)["error"] == waiting
     register = ("chain", "register", "second", "--from", "alice", "--balance", "1_000_000_000_000", "--wait")
-    assert phalanx(network, *register)["chain"] == CHAIN
-    [held, second] = phalanx(network, "chain", "list")
+    assert told(network, *register)["chain"] == CHAIN
+    [held, second] = told(network, "chain", "list")
     assert (held["name"], second["name"]) == ("agora", "second")
 
-    put = phalanx(network, *PUT, "--timeout", "30")
+    put = told(network, *PUT, "--timeout", "30")
     assert (put["receipt"]["stage"], put["receipt"]["code"]) == ("final", agora.Code.OK)
-    assert phalanx(network, "chain", "show", "2")["head_height"] >= 1
-    proved = phalanx(network, "chain", "state", "2", "text:d", "--prove")
+    assert told(network, "chain", "show", "2")["head_height"] >= 1
+    proved = told(network, "chain", "state", "2", "text:d", "--prove")
     assert proved["verified"] is True
     assert bytes.fromhex(proved["value"]) == agora.domain("second")
 
@@ -110,16 +84,11 @@ def test_a_used_nonce_is_told(network):
 
 
 def test_the_collator_restarts_where_it_was(network):
-    before = phalanx(network, "chain", "show", "2")["head_height"]
+    before = told(network, "chain", "show", "2")["head_height"]
     node = NodeProcess(network.collator)
     node.kill()
     node.start()
-    trio.run(ready, network)
-    put = phalanx(network, *PUT)
+    ready(network, height=2)
+    put = told(network, *PUT)
     assert put["receipt"]["height"] > before
-    log = [
-        json.loads(line)
-        for line in (network.collator.directory / LOG_FILE).read_text().splitlines()
-        if line.startswith("{")
-    ]
-    assert len([line for line in log if line["event"] == "collation.waiting"]) == 1
+    assert len(node.events("collation.waiting")) == 1

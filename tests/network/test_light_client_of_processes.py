@@ -3,17 +3,12 @@
 What was exported is verified after every node has stopped.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import trio
+from network_world import document, genesis_of, phalanx, running
 
-from bench.cluster import NodeProcess, attach_cluster
-from bench.directory import lay_out, new_plan_name
+from bench.directory import NetworkDirectory, lay_out, new_plan_name
 from bench.plan import Plan
 from consensus.agreement.messages import block_hash
 from consensus.light.client import Checkpoint, LightParameters, verify_light_proof
@@ -23,37 +18,28 @@ from consensus.primitives.errors import DecodeError, PeerFault
 from consensus.primitives.ids import Height
 from node.cli.trust import now_ms
 from node.client import ask
-from node.genesis_file import read_genesis
+from node.setup import GENESIS_FILE
 from node.validator_set import genesis_start
 
 pytestmark = pytest.mark.slow
 EPOCH_BLOCKS = 50
 EPOCHS = 3
-TIMEOUT_S = 60.0
 
 
 class Exported:
     """What was asked while the network ran."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, network: NetworkDirectory) -> None:
         self.root = root
-        self.genesis = str(root / "net" / "genesis.json")
+        self.network = network
+        self.genesis = str(network.root / GENESIS_FILE)
         self.proofs: dict[str, tuple[Path, list[str]]] = {}  # file, and the question's words
         self.documents: dict[str, dict] = {}
         self.refusals: dict[str, str] = {}
 
     def phalanx(self, *arguments: str, code: int = 0) -> dict:
-        environment = os.environ | {"HOME": str(self.root), "PHALANX_DEVNET": str(self.root / "net")}
-        done = subprocess.run(
-            [sys.executable, "-m", "node.cli.main", *arguments, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            env=environment,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return json.loads(done.stdout)
+        done = phalanx(*arguments, "--json", network=self.network, HOME=str(self.root))
+        return document(done, code)
 
     def prove(self, name: str, *question: str, trust: tuple[str, ...] = ()) -> dict:
         file = self.root / f"{name}.proof"
@@ -73,24 +59,10 @@ def exported(tmp_path_factory):
         epoch_blocks=EPOCH_BLOCKS,
     )
     directory = lay_out(root / "net", plan)
-    nodes = [NodeProcess(home) for home in directory.nodes]
-    asked = Exported(root)
-
-    async def ready() -> None:
-        async with attach_cluster(directory) as cluster:
-            await cluster.wait_ready(height=EPOCH_BLOCKS * (EPOCHS - 1) + 2)
-
-    try:
-        for node in nodes:
-            node.start()
-        trio.run(ready)
+    asked = Exported(root, directory)
+    with running(directory, height=EPOCH_BLOCKS * (EPOCHS - 1) + 2):
         question_everything(asked, [each.rpc for each in directory.validators])
-        yield asked
-    finally:
-        for node in nodes:
-            node.terminate()
-        for node in nodes:
-            trio.run(node.wait, 10.0)
+    return asked
 
 
 def question_everything(asked: Exported, urls: list[str]) -> None:
@@ -153,7 +125,7 @@ def flips(data):
 
 def test_the_rules_alone_refuse_a_flipped_bit_in_any_byte(exported) -> None:
     """Without the file's checksum, which a liar would mend."""
-    genesis = read_genesis(Path(exported.genesis))
+    genesis = genesis_of(exported.network)
     terms = genesis.parameters
     parameters = LightParameters(
         chain=genesis.hash, trusting_ms=terms.trusting_ms, unbonding_ms=terms.unbonding_ms
@@ -176,7 +148,7 @@ def test_a_proof_answers_its_question_and_starts_where_trust_is(exported) -> Non
     checked = exported.documents["block"]["checked"]
     moved = exported.phalanx(*verify, "--trusted", checked, code=1)
     assert "another block than the trusted one" in moved["error"]
-    network = read_genesis(Path(exported.genesis)).hash.hex()
+    network = genesis_of(exported.network).hash.hex()
     from_block = ("light", "verify", str(exported.proofs["checked"][0]), "supply")
     shown = exported.phalanx(*from_block, "--network", network, "--trusted", checked)
     assert shown == exported.documents["checked"]

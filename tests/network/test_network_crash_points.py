@@ -6,8 +6,7 @@ and 17), and the chain must have gone on, the same for all.
 """
 
 import itertools
-import subprocess
-import sys
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 import trio
 
 from bench.audit import audit
-from bench.cluster import LOG_FILE, PID_FILE, Cluster, attach_cluster
+from bench.cluster import Cluster, NodeProcess, attach_cluster
 from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
 from bench.plan import Plan
 from consensus.agreement.evidence import offence
@@ -30,23 +29,22 @@ from consensus.agreement.messages import (
 from consensus.primitives.ids import ZERO_HASH
 
 KILLED_NODE = Path(__file__).parent / "killed_node.py"
+RECEIVED = "received.bin"  # in a node's directory
 VICTIM = 3
 TIMEOUT_S = 400.0
 POINTS = ("before-write", "after-write", "before-sync", "after-sync", "before-send", "after-send")
 
 
-def start(home: NodeHome, point: str = "never", count: int = 0) -> subprocess.Popen[bytes]:
-    record = home.directory / "received.bin"
-    program = [sys.executable, str(KILLED_NODE), str(record), point, str(count), "run", str(home.directory)]
-    with (home.directory / LOG_FILE).open("ab") as log:
-        child = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    (home.directory / PID_FILE).write_text(f"{child.pid}\n")
-    return child
+def start(home: NodeHome, point: str = "never", count: int = 0) -> NodeProcess:
+    node = NodeProcess(home)
+    node.program = (str(KILLED_NODE), str(home.directory / RECEIVED), point, str(count))
+    node.start()
+    return node
 
 
 def received(home: NodeHome) -> list[object]:
     """The messages that a node was sent, over all its lives."""
-    data, position, messages = (home.directory / "received.bin").read_bytes(), 0, []
+    data, position, messages = (home.directory / RECEIVED).read_bytes(), 0, []
     while position + 4 <= len(data):
         size = int.from_bytes(data[position : position + 4], "big")
         frame = data[position + 4 : position + 4 + size]
@@ -97,12 +95,6 @@ def check_no_conflict(directory: NetworkDirectory) -> Counter[int]:
     return seen
 
 
-async def ended(child: subprocess.Popen[bytes]) -> int:
-    while child.poll() is None:  # noqa: ASYNC110
-        await trio.sleep(0.02)
-    return child.returncode
-
-
 async def reach(cluster: Cluster, height: int) -> None:
     for index in cluster.validators:
         await cluster.wait_for(
@@ -113,18 +105,18 @@ async def reach(cluster: Cluster, height: int) -> None:
 def play(root: Path, deaths: list[tuple[str, int]]) -> None:
     plan = Plan(network=new_plan_name(), validators=4, collator=False, idle_interval_ms=20)
     directory = lay_out(root / "net", plan)
-    children = [start(home) for home in directory.validators]
+    nodes = [start(home) for home in directory.validators]
 
     async def main() -> None:
         with trio.fail_after(TIMEOUT_S):
             async with attach_cluster(directory) as cluster:
                 await reach(cluster, 2)
                 for point, count in deaths:
-                    children[VICTIM].kill()
-                    children[VICTIM].wait()
-                    children[VICTIM] = start(directory.validators[VICTIM], point, count)
-                    assert await ended(children[VICTIM]) == -9, point
-                children[VICTIM] = start(directory.validators[VICTIM])
+                    nodes[VICTIM].kill()
+                    victim = nodes[VICTIM] = start(directory.validators[VICTIM], point, count)
+                    assert await victim.wait(TIMEOUT_S), point
+                    assert victim.exit_code == -signal.SIGKILL, point
+                nodes[VICTIM] = start(directory.validators[VICTIM])
                 status = await cluster.clients[0].status()
                 await reach(cluster, status.final_height + 5)
                 found = await audit(cluster, {})
@@ -134,9 +126,8 @@ def play(root: Path, deaths: list[tuple[str, int]]) -> None:
     try:
         trio.run(main)
     finally:
-        for child in children:
-            child.kill()
-            child.wait()
+        for node in nodes:
+            node.kill()
     seen = check_no_conflict(directory)
     assert all(seen[signer] >= 5 for signer in range(4)), seen
 

@@ -1,61 +1,16 @@
 """Epochs of real processes: sets that change, nodes that come late, a key for one without memory."""
 
-import os
-import signal
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-
 import pytest
 import trio
+from network_world import TIMEOUT_S, epoch, genesis_of, kill, now, play
 
-from bench.audit import audit
 from bench.chaos_epochs import Turnover, broken_promises, run
-from bench.cluster import Cluster, start_cluster
-from bench.directory import lay_out, new_plan_name
+from bench.cluster import Cluster
 from bench.operators import Operator, Sender
-from bench.plan import AGORA_CHAIN, Plan
+from bench.plan import AGORA_CHAIN
 from bench.workload import AgoraAccount, agora_transfers
 from consensus.primitives.ids import Amount
 from consensus.relay.transactions import Transfer
-from node.genesis_file import read_genesis
-
-TIMEOUT_S = 120.0
-
-
-def play(path: Path, scene: Callable[[Cluster], Awaitable[None]], **plan) -> None:
-    """Run a scene against four validators with short epochs; in the end their chains are compared."""
-    settings = {"collator": False, "bench_accounts": 1, **plan}
-    chosen = Plan(network=new_plan_name(), validators=4, **settings)
-
-    async def main() -> None:
-        with trio.fail_after(TIMEOUT_S):
-            async with start_cluster(lay_out(path / "net", chosen)) as cluster:
-                await scene(cluster)
-                found = await audit(cluster, {})
-                assert (found.forks, found.heights > 0) == (0, True)
-
-    trio.run(main)
-
-
-async def epoch(cluster: Cluster, index: int, wanted: int) -> None:
-    """Wait until a node is in that epoch, or past it."""
-    await cluster.wait_for(
-        index, lambda status: status.epoch >= wanted, timeout_s=TIMEOUT_S, what=f"epoch {wanted}"
-    )
-
-
-async def kill(cluster: Cluster, *indices: int) -> None:
-    """SIGKILL to all of them at once."""
-    for index in indices:
-        pid = cluster.nodes[index].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-    for index in indices:
-        await cluster.nodes[index].wait(10.0)
-
-
-async def now(cluster: Cluster, index: int) -> int:
-    return (await cluster.clients[index].status()).epoch
 
 
 async def is_needed(cluster: Cluster, index: int) -> None:
@@ -96,7 +51,7 @@ def test_a_node_comes_epochs_late_and_all_come_back_at_a_boundary(tmp_path) -> N
 def test_after_losing_its_journal_a_validator_follows_and_votes_again_with_a_fresh_key(tmp_path) -> None:
     async def scene(cluster: Cluster) -> None:
         home = cluster.directory.validators[3]
-        genesis_hash = read_genesis(cluster.directory.root / "genesis.json").hash
+        genesis_hash = genesis_of(cluster.directory).hash
         operator = Operator(home, genesis_hash, lambda: cluster.clients[:3])
         rich = Sender(cluster.directory.plan.bench_key(0), genesis_hash, lambda: cluster.clients[:3])
         await rich.send(Transfer(to=operator.account.public, amount=Amount(10**9)))

@@ -3,11 +3,10 @@
 Real processes. The offender is a peer of our own, with a validator's identity and its key.
 """
 
-import os
-import signal
 from contextlib import asynccontextmanager
 
 import trio
+from network_world import genesis_of, kill
 
 from bench.cluster import Cluster, start_cluster
 from bench.directory import NodeHome, lay_out, new_plan_name
@@ -20,7 +19,6 @@ from net.lanes import Lane
 from net.transport import Transport
 from node.api import EvidenceReport
 from node.config import load_config
-from node.genesis_file import read_genesis
 from node.keys import open_node_keys
 
 TIMEOUT_S = 60.0
@@ -41,7 +39,7 @@ async def impostor(cluster: Cluster, offender: NodeHome, victim: NodeHome):
 
     transport = Transport(
         identity_seed=keys.identity.seed,
-        network_id=read_genesis(cluster.directory.root / "genesis.json").hash,
+        network_id=genesis_of(cluster.directory).hash,
         listen=("127.0.0.1", offender.peer_port),
         peers={target: ("127.0.0.1", victim.peer_port)},
         authorised=lambda peer: peer == target,
@@ -74,13 +72,6 @@ def finalize(key: SigningKey, chain: Hash, epoch: int, view: int, block: bytes) 
     )
 
 
-async def kill(cluster: Cluster, index: int) -> None:
-    pid = cluster.nodes[index].pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    await cluster.nodes[index].wait(10.0)
-
-
 async def convicted(cluster: Cluster, index: int) -> EvidenceReport:
     """What a node knows of the offence, once a final block carries it."""
     while True:
@@ -92,7 +83,7 @@ async def convicted(cluster: Cluster, index: int) -> EvidenceReport:
 
 
 async def scene(cluster: Cluster) -> None:
-    genesis = read_genesis(cluster.directory.root / "genesis.json")
+    genesis = genesis_of(cluster.directory)
     homes = cluster.directory.validators
     await kill(cluster, OFFENDER)
     key = open_node_keys(load_config(homes[OFFENDER].directory).keys_path, None, validator=True).consensus[0]

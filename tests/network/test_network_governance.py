@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from network_world import TIMEOUT_S, epoch, genesis_of, play
 
-from bench.audit import audit
-from bench.cluster import Cluster, start_cluster
-from bench.directory import lay_out, new_plan_name
+from bench.cluster import Cluster
 from bench.operators import Operator, Sender
-from bench.plan import Plan
 from consensus.primitives.ids import Amount, Epoch
 from consensus.relay.governance.transactions import (
     Change,
@@ -24,9 +22,7 @@ from consensus.relay.governance.transactions import (
 from consensus.relay.ledger import PARAMETERS_KEY, decode_parameters
 from consensus.relay.parameters import Parameters
 from consensus.relay.transactions import Transfer
-from node.genesis_file import read_genesis
 
-TIMEOUT_S = 150.0
 NEWER_NODE = Path(__file__).parent / "newer_node.py"
 WINDOWS = {
     "gov_vote_ms": 4_000,
@@ -41,7 +37,7 @@ class Polity:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.hash = read_genesis(cluster.directory.root / "genesis.json").hash
+        self.hash = genesis_of(cluster.directory).hash
         self.proposer = Sender(cluster.directory.plan.bench_key(0), self.hash, lambda: cluster.clients[:3])
 
     async def decide(self, measure: Measure) -> None:
@@ -75,35 +71,15 @@ class Polity:
         return decode_parameters(raw)
 
 
-def play(path: Path, scene: Callable[[Polity], Awaitable[None]]) -> None:
-    """Run a scene against four validators; in the end their chains are compared."""
-    plan = Plan(
-        network=new_plan_name(),
-        validators=4,
-        collator=False,
-        bench_accounts=1,
-        idle_interval_ms=50,
-        epoch_blocks=20,
-        parameters=WINDOWS,
-    )
+def govern(path: Path, scene: Callable[[Polity], Awaitable[None]]) -> None:
+    """Run a scene against four validators with quick votes, whose operators have money."""
 
-    async def main() -> None:
-        with trio.fail_after(TIMEOUT_S):
-            async with start_cluster(lay_out(path / "net", plan)) as cluster:
-                polity = Polity(cluster)
-                await polity.fund()
-                await scene(polity)
-                found = await audit(cluster, {})
-                assert (found.forks, found.heights > 0) == (0, True)
+    async def funded(cluster: Cluster) -> None:
+        polity = Polity(cluster)
+        await polity.fund()
+        await scene(polity)
 
-    trio.run(main)
-
-
-async def epoch(cluster: Cluster, index: int, wanted: int) -> None:
-    """Wait until a node is in that epoch, or past it."""
-    await cluster.wait_for(
-        index, lambda status: status.epoch >= wanted, timeout_s=TIMEOUT_S, what=f"epoch {wanted}"
-    )
+    play(path, funded, idle_interval_ms=50, epoch_blocks=20, parameters=WINDOWS)
 
 
 @pytest.mark.slow
@@ -121,7 +97,7 @@ def test_a_parameter_is_voted_on_carried_out_and_the_same_everywhere(tmp_path: P
         after = (await polity.cluster.clients[0].account(polity.proposer.public)).balance
         assert 7 < before - after < 7 + 400  # a byte costs 1
 
-    play(tmp_path, scene)
+    govern(tmp_path, scene)
 
 
 @pytest.mark.slow
@@ -156,4 +132,4 @@ def test_an_older_node_stops_before_the_version_it_does_not_know_and_comes_back_
         cluster.nodes[0].start()
         await epoch(cluster, 0, (await cluster.clients[3].status()).epoch)
 
-    play(tmp_path, scene)
+    govern(tmp_path, scene)

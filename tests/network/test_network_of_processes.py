@@ -4,26 +4,22 @@ One network serves all tests of this file; each leaves every node running. What 
 audit: one chain at all validators, and every transaction that was acknowledged is in it once.
 """
 
-import os
 import random
 import resource
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from network_world import genesis_of, kill, running
 
 from bench.audit import audit
-from bench.cluster import LOG_FILE, PID_FILE, Cluster, NodeProcess, attach_cluster
+from bench.cluster import LOG_FILE, Cluster, attach_cluster
 from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
 from bench.load import Load
 from bench.plan import AGORA_CHAIN, Plan
 from bench.workload import AgoraAccount, RelayAccount, agora_transfers, relay_transfers
-from node.genesis_file import read_genesis
 
 TIMEOUT_S = 60.0
 ACCOUNTS = 8
@@ -34,16 +30,8 @@ def network(tmp_path_factory):
     """A running network; its processes end with the module."""
     plan = Plan(network=new_plan_name(), validators=4, idle_interval_ms=200, bench_accounts=ACCOUNTS)
     directory = lay_out(tmp_path_factory.mktemp("network") / "net", plan)
-    children = [NodeProcess(home) for home in directory.nodes]
-    try:
-        for child in children:
-            child.start()
+    with running(directory):
         yield directory
-    finally:
-        for home in directory.nodes:
-            NodeProcess(home).terminate()
-        for home in directory.nodes:
-            trio.run(NodeProcess(home).wait, 10.0)
 
 
 def play(network: NetworkDirectory, scene: Callable[[Cluster], Awaitable[None]]) -> None:
@@ -61,7 +49,7 @@ def play(network: NetworkDirectory, scene: Callable[[Cluster], Awaitable[None]])
 @asynccontextmanager
 async def load(cluster: Cluster) -> AsyncIterator[Load]:
     """Transfers for as long as the block lasts; then everything is final and the audit is good."""
-    genesis = read_genesis(cluster.directory.root / "genesis.json")
+    genesis = genesis_of(cluster.directory)
     plan = cluster.directory.plan
     accounts = []
     for index in range(ACCOUNTS):
@@ -109,35 +97,8 @@ async def goes_on(cluster: Cluster, index: int, blocks: int = 3) -> None:
     await final(cluster, index, await height_of(cluster, index) + blocks)
 
 
-async def kill(cluster: Cluster, *indices: int) -> None:
-    """SIGKILL to all of them at once; return when they are gone."""
-    for index in indices:
-        pid = cluster.nodes[index].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-    for index in indices:
-        while cluster.nodes[index].running:  # noqa: ASYNC110
-            await trio.sleep(0.01)
-
-
 def log_of(home: NodeHome) -> str:
     return (home.directory / LOG_FILE).read_text(errors="replace")
-
-
-def start_child(home: NodeHome) -> subprocess.Popen[bytes]:
-    """The node's process as our own child: we want to know how it ends."""
-    with (home.directory / LOG_FILE).open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "node.cli.main", "run", str(home.directory)], stdout=log, stderr=log
-        )
-    (home.directory / PID_FILE).write_text(f"{child.pid}\n")
-    return child
-
-
-async def exit_code(child: subprocess.Popen[bytes]) -> int:
-    while (code := child.poll()) is None:  # noqa: ASYNC110
-        await trio.sleep(0.02)
-    return code
 
 
 def test_transactions_become_final_on_both_chains(network) -> None:
@@ -241,16 +202,18 @@ def test_sigterm_leaves_clean_with_everything_final_durable(network) -> None:
     async def scene(cluster: Cluster) -> None:
         home = network.validators[1]
         await kill(cluster, 1)
-        child = start_child(home)
+        node = cluster.nodes[1]
+        node.start()
         await goes_on(cluster, 1)
         before = await height_of(cluster, 1)
-        child.send_signal(signal.SIGTERM)
-        assert await exit_code(child) == 0
+        node.terminate()
+        assert await node.wait(TIMEOUT_S)
+        assert node.exit_code == 0
         tail = log_of(home).splitlines()[-8:]
         stopped = next(line for line in tail if '"node.stopped"' in line)
         assert int(stopped.split('"height":')[1].split(",")[0].strip(" }")) >= before
         assert tail[-1] == "stopped"
-        cluster.nodes[1].start()
+        node.start()
         await final(cluster, 1, before)
 
     play(network, scene)
@@ -262,19 +225,21 @@ def test_a_full_disk_stops_the_node_with_one_sentence(network) -> None:
     async def scene(cluster: Cluster) -> None:
         home = network.validators[3]
         await kill(cluster, 3)
-        child = start_child(home)
+        node = cluster.nodes[3]
+        node.start()
         await goes_on(cluster, 3, blocks=1)
         async with load(cluster) as source:
             await acknowledged(source, 10)
             room = (home.directory / "data" / "store" / "data.mdb").stat().st_size + 32 * 1024
-            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (room, room))
-            assert await exit_code(child) == 1
+            resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (room, room))
+            assert await node.wait(TIMEOUT_S)
+            assert node.exit_code == 1
             text = log_of(home)
             assert "can not be written" in text
             assert "make room" in text
             assert "Traceback" not in text
             await acknowledged(source, 20)  # the others go on
-            cluster.nodes[3].start()
+            node.start()
 
     play(network, scene)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from test_network_epochs import epoch, kill, now, play
+from network_world import epoch, genesis_of, kill, now, play
 
 from bench.cluster import Cluster
 from bench.operators import Operator, Sender
@@ -16,7 +16,6 @@ from consensus.relay.stake.records import main_pool
 from consensus.relay.stake.stakes import Stakes
 from consensus.relay.stake.transactions import Claim
 from consensus.relay.transactions import Transfer
-from node.genesis_file import read_genesis
 
 EPOCH_BLOCKS = 40
 
@@ -53,7 +52,7 @@ def test_all_earn_while_they_vote_and_nobody_what_an_absent_one_would_have(tmp_p
         share = without.burnt * 100 // (without.issued + without.fees)
         assert 15 <= share <= 25  # a quarter of what the treasury left
         assert together.burnt * 4 < together.issued + together.fees
-        genesis_hash = read_genesis(cluster.directory.root / "genesis.json").hash
+        genesis_hash = genesis_of(cluster.directory).hash
         account = Operator(cluster.directory.validators[0], genesis_hash, lambda: cluster.clients[:3]).account
         rich = Sender(cluster.directory.plan.bench_key(0), genesis_hash, lambda: cluster.clients[:3])
         await rich.send(Transfer(to=account.public, amount=Amount(10**6)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from test_network_epochs import TIMEOUT_S, epoch, now
+from network_world import TIMEOUT_S, epoch, genesis_of, now
 
 from bench.cluster import Cluster, start_cluster
 from bench.directory import lay_out, new_plan_name
@@ -21,7 +21,6 @@ from consensus.relay.security.transactions import Allocate
 from consensus.relay.transactions import RegisterChain, Transfer
 from enclaves.guests import agora
 from node.api import ChainStage
-from node.genesis_file import read_genesis
 
 CHAIN = ChainId(2)
 EPOCH_BLOCKS = 20
@@ -72,7 +71,7 @@ def test_validators_opt_in_to_a_chain_and_it_goes_on_without_the_others(tmp_path
                 await scene(cluster)
 
     async def scene(cluster: Cluster) -> None:
-        genesis_hash = read_genesis(directory.root / "genesis.json").hash
+        genesis_hash = genesis_of(directory).hash
         key, domain = plan.bench_key(0), agora.domain("second")
         rich = Sender(key, genesis_hash, lambda: cluster.clients[:4])
         pairs = agora.genesis_pairs(domain, {key.public: Amount(10**9)}, None)

@@ -4,10 +4,7 @@ The node is a validator that voted, was killed, and lost its store but not its j
 epochs ahead of the genesis that it is left with.
 """
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.cluster import LOG_FILE, PID_FILE, Cluster, NodeProcess, attach_cluster
+from bench.cluster import Cluster, NodeProcess, attach_cluster
 from bench.directory import NetworkDirectory, NodeHome, lay_out, new_plan_name
 from bench.plan import Plan
 from node.config import CONFIG_FILE
@@ -51,46 +48,31 @@ def change(home: NodeHome, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def start(home: NodeHome, kind: str) -> subprocess.Popen[bytes]:
+def start(home: NodeHome, kind: str) -> NodeProcess:
     """A node's process, an odd one unless `kind` is honest."""
-    program = ["-m", "node.cli.main"] if kind == "honest" else [str(ODD_NODE), kind]
-    with (home.directory / LOG_FILE).open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, *program, "run", str(home.directory)], stdout=log, stderr=log
-        )
-    (home.directory / PID_FILE).write_text(f"{child.pid}\n")
-    return child
-
-
-def events(home: NodeHome, name: str) -> list[dict]:
-    """The log events of a name."""
-    lines = (home.directory / LOG_FILE).read_text(errors="replace").splitlines()
-    found = [json.loads(line) for line in lines if f'"event": "{name}"' in line and line.endswith("}")]
-    return [each for each in found if each["event"] == name]
+    node = NodeProcess(home)
+    if kind != "honest":
+        node.program = (str(ODD_NODE), kind)
+    node.start()
+    return node
 
 
 @asynccontextmanager
 async def running(directory: NetworkDirectory, kinds: Sequence[str]) -> AsyncIterator[Cluster]:
     """The first validators, of these kinds, far ahead of the last one, which has lost all but its journal."""
-    children = [
-        start(home, kind) for home, kind in zip(directory.validators, (*kinds, "honest"), strict=True)
-    ]
+    nodes = [start(home, kind) for home, kind in zip(directory.validators, (*kinds, "honest"), strict=True)]
     try:
         with trio.fail_after(TIMEOUT_S):
             async with attach_cluster(directory) as cluster:
                 await reach(cluster, 0, FAR)
-                last = children.pop()
-                last.kill()
-                last.wait()
+                nodes[3].kill()
                 data = directory.validators[3].directory / "data"
                 shutil.rmtree(data / STORE_DIRECTORY)
                 (data / ARRIVING_DIRECTORY).mkdir()  # killed right after it had decided to fetch a state
                 yield cluster
     finally:
-        for child in children:
-            child.kill()
-            child.wait()
-        NodeProcess(directory.validators[3]).kill()
+        for node in nodes:
+            node.kill()
 
 
 async def reach(cluster: Cluster, index: int, height: int) -> int:
@@ -105,14 +87,14 @@ async def reach(cluster: Cluster, index: int, height: int) -> int:
 @pytest.mark.slow
 def test_a_validator_that_lost_its_store_fetches_a_state_and_votes(tmp_path) -> None:
     directory = network(tmp_path)
-    home = directory.validators[3]
+    node = NodeProcess(directory.validators[3])
 
     async def main() -> None:
         async with running(directory, ["honest"] * 3) as cluster:
-            cluster.nodes[3].start()
-            while not events(home, "state_sync.done"):  # noqa: ASYNC110
+            node.start()
+            while not node.events("state_sync.done"):  # noqa: ASYNC110
                 await trio.sleep(0.05)
-            (done,) = events(home, "state_sync.done")
+            (done,) = node.events("state_sync.done")
             height = await reach(cluster, 3, done["height"] + 1)
             cluster.nodes[0].kill()  # its vote is needed from here on
             await reach(cluster, 3, height + 20)
@@ -125,22 +107,21 @@ def test_a_validator_that_lost_its_store_fetches_a_state_and_votes(tmp_path) -> 
 @pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_fetch_loses_nothing_that_was_fetched(tmp_path) -> None:
     directory = network(tmp_path)
-    home = directory.validators[3]
+    node = NodeProcess(directory.validators[3])
 
     async def main() -> None:
         async with running(directory, ["slow"] * 3) as cluster:
-            node = cluster.nodes[3]
             node.start()
-            while not any(each["pieces"] for each in events(home, "state_sync.progress")):  # noqa: ASYNC110
+            while not any(each["pieces"] for each in node.events("state_sync.progress")):  # noqa: ASYNC110
                 await trio.sleep(0.05)
             node.kill()
-            before = events(home, "state_sync.progress")
+            before = node.events("state_sync.progress")
             node.start()
             await reach(cluster, 3, FAR)
-        (begun,), (resumed,) = events(home, "state_sync.begun"), events(home, "state_sync.resumed")
-        (done,) = events(home, "state_sync.done")
+        (begun,), (resumed,) = node.events("state_sync.begun"), node.events("state_sync.resumed")
+        (done,) = node.events("state_sync.done")
         assert begun["height"] == resumed["height"] == done["height"]
-        first = events(home, "state_sync.progress")[len(before)]
+        first = node.events("state_sync.progress")[len(before)]
         assert first["pieces"] == 0
         assert first["outstanding"] > 1, "one whole tree is what a fetch begins with"
         assert done["pieces"] < 2 * first["outstanding"] + 8
@@ -151,16 +132,16 @@ def test_a_kill_in_the_middle_of_a_fetch_loses_nothing_that_was_fetched(tmp_path
 @pytest.mark.slow
 def test_a_liar_is_banned_and_the_others_serve_the_state(tmp_path) -> None:
     directory = network(tmp_path)
-    home = directory.validators[3]
+    node = NodeProcess(directory.validators[3])
 
     async def main() -> None:
         async with running(directory, ["slow", "slow", "lying"]) as cluster:
-            cluster.nodes[3].start()
+            node.start()
             await reach(cluster, 3, FAR)
-        (done,) = events(home, "state_sync.done")
+        (done,) = node.events("state_sync.done")
         assert done["height"] > 0
-        refused = events(home, "state_sync.piece_refused")
-        banned = events(home, "peer.banned")
+        refused = node.events("state_sync.piece_refused")
+        banned = node.events("peer.banned")
         assert refused
         assert {each["peer"] for each in banned} == {each["peer"] for each in refused}
         assert len({each["peer"] for each in refused}) == 1

@@ -12,14 +12,14 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import wasmtime
+from network_world import STOP_S, document, genesis_of, phalanx, ready, running
 
-from bench.cluster import LOG_FILE, NodeProcess, attach_cluster
+from bench.cluster import NodeProcess, attach_cluster
 from bench.directory import NetworkDirectory, NodeHome, lay_out, load, new_plan_name
 from bench.plan import Plan
 from bench.ports import free_ports
@@ -43,7 +43,6 @@ from enclaves.guests import assets
 from node.api import Stage
 from node.cli.trust import now_ms
 from node.client import RpcClient, RpcError, ask
-from node.genesis_file import read_genesis
 from node.validator_set import genesis_start
 
 TIMEOUT_S = 60.0
@@ -61,37 +60,8 @@ def network(tmp_path_factory):
     """A running network, everything final at height 2 or more; its processes end with the module."""
     plan = Plan(network=new_plan_name(), validators=4, idle_interval_ms=300, bench_accounts=2)
     directory = lay_out(tmp_path_factory.mktemp("journeys") / "net", plan)
-    nodes = [NodeProcess(home) for home in directory.nodes]
-
-    async def ready() -> None:
-        async with attach_cluster(directory) as cluster:
-            await cluster.wait_ready(height=2)
-
-    try:
-        for node in nodes:
-            node.start()
-        trio.run(ready)
+    with running(directory, height=2):
         yield directory
-    finally:
-        for node in nodes:
-            node.terminate()
-        for node in nodes:
-            trio.run(node.wait, 10.0)
-
-
-def phalanx(*arguments: str, network: NetworkDirectory | None = None) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
-    environment = os.environ | ({"PHALANX_DEVNET": str(network.root)} if network else {})
-    command = [sys.executable, "-m", "node.cli.main", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False
-    )
-
-
-def document(done: subprocess.CompletedProcess[str], code: int = 0) -> Any:
-    """Its one JSON document."""
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
@@ -113,7 +83,7 @@ def signed(network: NetworkDirectory, action: Action, *, nonce: int | None = Non
 
 def body_of(network: NetworkDirectory, key: SigningKey, action: Action, nonce: int) -> TransactionBody:
     return TransactionBody(
-        chain_id_hash=read_genesis(network.root / "genesis.json").hash,
+        chain_id_hash=genesis_of(network).hash,
         sender=key.public,
         nonce=Nonce(nonce),
         max_fee=MAX_FEE,
@@ -176,7 +146,7 @@ def test_a_proof_of_state_is_good_and_no_bit_of_it_may_change(network):
 
 def shown_by(network: NetworkDirectory, question: Question, answer: bytes) -> bytes | None:
     """What a node's answer shows to who has the genesis file alone."""
-    genesis = read_genesis(network.root / "genesis.json")
+    genesis = genesis_of(network)
     begin = genesis_start(genesis)
     bundle = LightProof(chain=genesis.hash, start=begin, hops=(), proven=decode_proven_answer(answer))
     parameters = LightParameters(chain=genesis.hash, trusting_ms=DAY_MS, unbonding_ms=2 * DAY_MS)
@@ -193,9 +163,9 @@ def refuses_damage(network: NetworkDirectory, question: Question, answer: bytes)
 
 
 def test_proofs_are_refused_under_another_genesis(network, tmp_path):
-    genesis = read_genesis(network.root / "genesis.json")
+    genesis = genesis_of(network)
     other = lay_out(tmp_path / "other", replace(network.plan, network=new_plan_name()))
-    assert read_genesis(other.root / "genesis.json").hash != genesis.hash
+    assert genesis_of(other).hash != genesis.hash
     done = phalanx(
         *("query", "state", "supply", "--prove", "--genesis", str(other.root / "genesis.json"), "--json"),
         network=network,
@@ -380,13 +350,9 @@ def test_a_store_of_another_network_is_left_alone(tmp_path):
     node = NodeProcess(home)
     node.start()
 
-    async def run_a_little() -> None:
-        async with attach_cluster(first) as cluster:
-            await cluster.wait_ready()
-        node.terminate()
-        assert await node.wait(10.0)
-
-    trio.run(run_a_little)
+    ready(first)
+    node.terminate()
+    assert trio.run(node.wait, STOP_S)
     second = lay_out(tmp_path / "second", Plan(network="second", validators=1, collator=False))
     data = home.directory / "data" / "store" / "data.mdb"
     held = data.read_bytes()
@@ -400,11 +366,6 @@ def test_a_store_of_another_network_is_left_alone(tmp_path):
 def test_a_torn_journal_is_cut_and_the_node_returns(network):
     node = NodeProcess(network.validators[3])
     node.kill()
-
-    async def down() -> None:
-        assert await node.wait(10.0)
-
-    trio.run(down)
     journal = node.home.directory / "data" / "journal"
     content = journal.read_bytes().rstrip(b"\0")
     journal.write_bytes(content[:-5])
@@ -421,13 +382,8 @@ def test_a_torn_journal_is_cut_and_the_node_returns(network):
             )
 
     trio.run(back)
-    log = [json.loads(line) for line in _json_lines(node.home.directory / LOG_FILE)]
-    [cut] = [line for line in log if line["event"] == "journal.torn_tail_dropped"]
+    [cut] = node.events("journal.torn_tail_dropped")
     assert cut["bytes"] > 0
-
-
-def _json_lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line.startswith("{")]
 
 
 @pytest.mark.slow
