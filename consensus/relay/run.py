@@ -56,9 +56,9 @@ class Run:
     enacted: list[Hash] = field(default_factory=list)
     rejected: list[Hash] = field(default_factory=list)
     offences: list[Convicted] = field(default_factory=list)
-    raised: list[Convicted] = field(default_factory=list)  # convicted before, and cut again for accomplices
+    raised: list[Convicted] = field(default_factory=list)  # convicted before, and cut further
     lifted: list[tuple[PublicKey, Epoch, int]] = field(default_factory=list)  # by veto: units given back
-    edges_cut: int = 0  # of exposures, by this block's convictions
+    pools_cut: int = 0  # that this block's convictions looked at
     transactions: int = 0
     enclave_calls: int = 0
     messages: int = 0

@@ -1,7 +1,8 @@
 """One election: from the stake in the state to the next epoch's set, its exposures, and who stands by.
 
     eligible validators, kept ones if too few   →  candidates
-    nominations and what stands behind each     →  ballots
+    nominations, what stands behind each and    →  ballots
+      is not about to be cut
     sequential Phragmén, balanced, thinned      →  who is elected, and whose stake answers for whom
     the cap                                     →  voting power
 
@@ -34,6 +35,7 @@ from consensus.relay.epochs import (
     oldest_epoch,
 )
 from consensus.relay.ledger import Ledger
+from consensus.relay.offences.collecting import outstanding
 from consensus.relay.offences.records import OffenceRecord, offence_key
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.stake.records import Standing
@@ -110,8 +112,10 @@ def _ballots(stakes: Stakes, epoch: Epoch, previous: list[PublicKey]) -> list[Ba
     may be kept."""
     approved = {name: record.validators for name, record in stakes.nominations()}
     approved |= {stakes.own(account): (account,) for account in previous}
+    due = outstanding(stakes.ledger)
     return [
-        Ballot(name, stakes.electoral_stake(name, epoch), validators) for name, validators in approved.items()
+        Ballot(name, max(0, stakes.electoral_stake(name, epoch) - due.get(name, 0)), validators)
+        for name, validators in approved.items()
     ]
 
 

@@ -1,8 +1,9 @@
 """What a block did to validators, published: slashes as they happen, the next set at an epoch's boundary.
 
-Slashes of a block come before the set that begins after it. A notice has what this block cut and no more, so
-that the notices of a validator and epoch add up to what was taken from it: a graver offence, accomplices
-convicted later, and a veto each have one of their own.
+Slashes of a block come before the set that begins after it. A notice has what was cut and is in no notice
+before, so that the notices of a validator and epoch add up to what was taken from it: a graver offence,
+accomplices convicted later, the rest of a cut that took more than a block, and a veto each have one of their
+own.
 """
 
 from collections.abc import Iterator

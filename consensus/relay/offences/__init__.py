@@ -2,7 +2,8 @@
 
 table                    every offence in one table: grounds, fraction, standing, gravity
 judging                  whom a piece of evidence convicts, in a state
-convicting               a conviction takes effect: standing, and the stake is cut at once
+convicting               a conviction takes effect: standing, and stake is cut
+collecting               what is cut, in as many blocks as it takes; until then nothing gets away
 records                  what the state keeps of that
 correlation              (pure) offenders of one epoch pay more together than each alone
 veto                     convictions that rest on a verdict can be undone for a while

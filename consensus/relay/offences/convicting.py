@@ -1,9 +1,5 @@
-"""A conviction takes effect: the validator loses its seat, and the stake that stood behind it is cut.
-
-What it owes is its exposure in the epoch of the offence, times a fraction. Each edge of the exposure, a
-nomination and the units that it had behind this validator, owes its own part, rounded down, and `Stakes.cut`
-takes it from all pools that answer for that nomination and epoch: own stake, delegated, leaving and moved
-alike. It is in Pot.SLASHED at once; `veto` and `meter` delay only what becomes of it there.
+"""A conviction takes effect: the validator loses its seat, and the stake that stood behind it is cut
+(`collecting`).
 
 Exactly once for each unit and offence: of one validator and epoch everything is one record, what an edge
 owes is a function of it (`records.owed`), and a change of the record cuts the difference. So a graver
@@ -12,7 +8,6 @@ rest with them. What an edge no longer has, because another epoch's offence took
 anybody else.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -20,7 +15,7 @@ from consensus.agreement.evidence import Evidence
 from consensus.primitives.ids import ChainId, Epoch, PublicKey
 from consensus.relay.elections.records import exposure
 from consensus.relay.epochs import epoch_members
-from consensus.relay.offences.burning import queue_burn
+from consensus.relay.offences.collecting import collect, has_room
 from consensus.relay.offences.correlation import correlated_ppb
 from consensus.relay.offences.records import (
     MAX_ALLOCATION_FAULTS,
@@ -29,22 +24,17 @@ from consensus.relay.offences.records import (
     Conviction,
     OffenceRecord,
     OffendersRecord,
-    case_key,
-    offence_key,
     offenders_key,
-    owed,
 )
 from consensus.relay.offences.standing import punish
 from consensus.relay.offences.table import TABLE, OffenceKind
-from consensus.relay.offences.veto import find_case, keep_cuts, make_firm, open_case, prolong, record_of
+from consensus.relay.offences.veto import record_of
 from consensus.relay.parameters import BILLION
 from consensus.relay.ring import Ring
 from consensus.relay.run import Run
 from consensus.relay.security.allocations import end_allocation
-from consensus.relay.stake.holdings import Cut
 
 MAX_RAISES: Final = 4  # offenders whose debt one block looks at anew
-MAX_CUT_EDGES: Final = 512  # after which a block convicts nobody else: its time is bounded
 
 
 def stands_against(record: OffenceRecord | None, kind: OffenceKind) -> bool:
@@ -59,11 +49,6 @@ def stands_against(record: OffenceRecord | None, kind: OffenceKind) -> bool:
     return any(each is not None and each.gravity >= row.gravity for each in held)
 
 
-def has_room(run: Run) -> bool:
-    """Whether the running block may convict once more. What it may not can come again in the next one."""
-    return run.edges_cut < MAX_CUT_EDGES
-
-
 def convict(
     run: Run,
     account: PublicKey,
@@ -73,8 +58,8 @@ def convict(
     reporter: PublicKey | None = None,
     evidence: Evidence | None = None,
 ) -> int:
-    """Convict a member of an epoch's set of something graver than what stands against it (`stands_against`);
-    the units that were cut for it."""
+    """Convict a member of an epoch's set of something graver than what stands against it (`stands_against`),
+    in a block that has room; the units that it cuts for it."""
     row = TABLE[kind]
     before = _record(run, account, epoch)
     fraction = row.fraction_ppb(run.parameters)
@@ -104,7 +89,8 @@ def convict_allocation(
 
     Takes the fraction of `kind` of the `allocated` units, never more, from the whole exposure in proportion,
     and never a unit that is taken already. The units cut; None where it has no effect, because the validator
-    is convicted on that chain for that epoch, or on MAX_ALLOCATION_FAULTS others. `kind` rests on a verdict.
+    is convicted on that chain for that epoch, or on MAX_ALLOCATION_FAULTS others. `kind` rests on a verdict;
+    the block has room.
     Its seat is not at risk there, only what it allocated; for a while it can not opt in to that chain again.
     """
     row = TABLE[kind]
@@ -150,7 +136,7 @@ def _take_effect(
 ) -> int:
     if before.firm is None and before.pending is None and not before.allocations:
         Ring(run.ledger, b"convictions").push(after.account + after.epoch.to_bytes(8, "big"))
-    slashed = _collect(run, before, after, reporter)
+    slashed = collect(run, before, after, kind, reporter)
     if after.allocations == before.allocations:
         punish(run, before, after, TABLE[kind])
     run.offences.append(
@@ -164,67 +150,6 @@ def _take_effect(
         )
     )
     return slashed
-
-
-# --- cutting
-
-
-def _collect(run: Run, before: OffenceRecord, after: OffenceRecord, reporter: PublicKey | None) -> int:
-    """Cut what `after` owes beyond `before`, and store it; the units."""
-    exposed = exposure(run.ledger, after.epoch, after.account)
-    case = find_case(run.ledger, after.case) if after.case else None
-    contestable = after.pending is not None or not all(each.firm for each in after.allocations)
-    for_good, moved_own, total, contested_units = 0, 0, 0, 0
-    own_before = run.stakes.self_stake(after.account, after.epoch)
-    for index, edge in enumerate(() if exposed is None else exposed.edges):
-        run.edges_cut += 1
-        whole = 0 if exposed is None else exposed.total
-        due = _owed(after, edge.amount, whole) - _owed(before, edge.amount, whole)
-        firm = _firmly(after, edge.amount, whole) - _firmly(before, edge.amount, whole)
-        cuts = run.stakes.cut(edge.nomination, after.epoch, due) if due else ()
-        total += sum(each.amount for each in cuts)
-        settled, contested = _split(cuts, firm) if contestable else (tuple(cuts), ())
-        gained = sum(each.amount for each in settled)
-        if case is not None and gained < firm:
-            held = case.own
-            case, moved = make_firm(run, case, index, firm - gained)
-            gained += moved
-            moved_own += held - case.own
-        if contested:
-            contested_units += sum(each.amount for each in contested)
-            case = keep_cuts(run, case or open_case(run, after, reporter), index, contested)
-        for_good += gained
-    own = own_before - run.stakes.self_stake(after.account, after.epoch)
-    contested_own = own * contested_units // total if total else 0
-    if case is not None and before.case and contested_units:
-        case = prolong(run, case)
-    if case is not None:
-        run.ledger.put(case_key(case.number), replace(case, own=case.own + contested_own))
-        after = replace(after, case=case.number)
-    run.ledger.put(offence_key(after.account, after.epoch), replace(after, taken=after.taken + total))
-    queue_burn(run, after.account, after.epoch, reporter, for_good, own - contested_own + moved_own)
-    return total
-
-
-def _owed(record: OffenceRecord, edge: int, total: int) -> int:
-    return owed(edge, total, record.fraction_ppb, tuple(each.amount for each in record.allocations))
-
-
-def _firmly(record: OffenceRecord, edge: int, total: int) -> int:
-    return owed(edge, total, record.firm_ppb, tuple(each.amount for each in record.allocations if each.firm))
-
-
-def _split(cuts: Sequence[Cut], amount: int) -> tuple[tuple[Cut, ...], tuple[Cut, ...]]:
-    """The first `amount` units of cuts, and the others."""
-    first, rest = [], []
-    for each in cuts:
-        taken = min(amount, each.amount)
-        amount -= taken
-        if taken:
-            first.append(replace(each, amount=taken))
-        if taken < each.amount:
-            rest.append(replace(each, amount=each.amount - taken))
-    return tuple(first), tuple(rest)
 
 
 # --- correlation
@@ -276,12 +201,13 @@ def _raise(run: Run, epoch: Epoch, account: PublicKey, offenders: OffendersRecor
         return
     after = replace(before, firm=replace(before.firm, fraction_ppb=_fraction(run, epoch, offenders)))
     if after.firm_ppb > before.firm_ppb:
-        slashed = _collect(run, before, after, before.firm.reporter)
+        kind = OffenceKind(before.firm.offence)
+        slashed = collect(run, before, after, kind, before.firm.reporter)
         run.raised.append(
             Convicted(
                 account=account,
                 epoch=epoch,
-                offence=OffenceKind(before.firm.offence),
+                offence=kind,
                 height=run.context.height,
                 slashed=slashed,
                 evidence=None,

@@ -3,7 +3,8 @@
 A validator that was in the sets of `downtime_epochs` epochs in a row and in each of them voted for less than
 `downtime_ppb` of the blocks whose votes were counted (`rewards.participation`) is jailed at the beginning of
 the next. No more than F of the stake in one epoch, whoever voted least first: if more than that is away, the
-fault is rather the network's, and a set without them would only be weaker.
+fault is rather the network's, and a set without them would only be weaker. Nor more than the block has room
+for: who stays away is judged again when the next epoch has ended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from consensus.agreement.thresholds import stake_thresholds
 from consensus.primitives.ids import Epoch, PublicKey
 from consensus.relay.epochs import EpochMember, find_epoch_members, is_boundary
 from consensus.relay.ledger import Ledger
+from consensus.relay.offences.collecting import has_room
 from consensus.relay.offences.convicting import convict, stands_against
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.offences.veto import record_of
@@ -42,6 +44,8 @@ def jail_absent(run: Run) -> None:
     room = stake_thresholds(sum(each.stake for each in record.members)).faulty
     for member in absent(record.members, turnouts, run.parameters.downtime_ppb):
         if member.stake > room:
+            return
+        if not has_room(run):
             return
         if _may_be_jailed(run, member.account, ended):
             room -= member.stake

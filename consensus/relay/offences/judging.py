@@ -25,10 +25,12 @@ from consensus.relay.epochs import (
     find_epoch_members,
     is_answerable,
 )
-from consensus.relay.offences.convicting import convict, has_room, stands_against
+from consensus.relay.offences.collecting import has_room
+from consensus.relay.offences.convicting import convict, stands_against
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.offences.veto import record_of
 from consensus.relay.run import Run
+from consensus.relay.stake.leaving import is_frozen
 
 Verify = Callable[[PublicKey, bytes, Signature], bool]
 
@@ -133,8 +135,10 @@ def is_signed(bench: Bench, statement: Attestation, member: EpochMember) -> bool
 
 def choose_evidence(bench: Bench, pieces: Iterable[Evidence], limit: int) -> list[Evidence]:
     """What a leader puts into a block on this state: at most `limit` pieces, one for each epoch and signer,
-    none that would be void by itself."""
+    none that would be void by itself; none at all while a cut is unfinished."""
     chosen: dict[tuple[Epoch, int], Evidence] = {}
+    if is_frozen(bench.state):
+        return []
     for each in pieces:
         if len(chosen) >= limit:
             break

@@ -5,6 +5,7 @@
     offenders     epoch → OffendersRecord: who is convicted of a correlated offence of it
     case          number → CaseRecord: what can still be vetoed
     case-cut      case and edge → CutsRecord: from which pools its stake came
+    relay         "unfinished-cut" → UnfinishedCut: what later blocks cut on for, if there is anything
     burn          account, epoch, reporter → BurnRecord: what waits for the meter
     verdict       candidate → VerdictRecord
     submitter     account → SubmitterRecord
@@ -157,6 +158,20 @@ class CutsRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedCut:
+    """A conviction for which not all is cut: its exposure had more pools than the block had room for."""
+
+    account: PublicKey
+    epoch: Epoch
+    before: OffenceRecord  # what it owes beyond this is cut; what it owes now is its OffenceRecord's to say
+    offence: U8  # that it was convicted of last
+    reporter: PublicKey | None
+    edge: U16  # of the exposure: the first that is not cut
+    contested: bool  # whether any of it may be vetoed
+    taken: U128  # units, since the block that convicted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseCounter:
     """How many cases there ever were."""
 
@@ -202,7 +217,7 @@ class Convicted:
     epoch: Epoch
     offence: OffenceKind
     height: Height
-    slashed: int  # units cut in this block for it
+    slashed: int  # units cut for it and not published yet
     evidence: Evidence | None  # the two votes that convict, if it was by such
 
 

@@ -6,7 +6,7 @@
     true or may be, but without  costs the fee alone: another was first, it is too early or too late
       effect in this state
 
-A block convicts no more once it has cut enough (`convicting.has_room`): OVER_LIMIT, to be sent again.
+A block convicts no more once it has cut enough (`collecting.has_room`): OVER_LIMIT, to be sent again.
 An account may submit `submissions_per_epoch` times an epoch, whatever comes of it. So whoever sends what is
 false pays a bond each time, and whoever repeats what is known is soon refused, for a fee each time.
 """
@@ -14,7 +14,8 @@ false pays a bond each time, and whoever repeats what is known is soon refused, 
 from consensus.primitives.ids import PublicKey
 from consensus.relay.ledger import Pot
 from consensus.relay.offences.burning import shares_of
-from consensus.relay.offences.convicting import convict, has_room
+from consensus.relay.offences.collecting import has_room
+from consensus.relay.offences.convicting import convict
 from consensus.relay.offences.judging import Bench, Guilty, Void, bench_of, judge_evidence
 from consensus.relay.offences.records import SubmitterRecord, submitter_key
 from consensus.relay.offences.transactions import (
@@ -29,7 +30,8 @@ from consensus.relay.run import Run
 
 
 def apply_offence_action(run: Run, sender: PublicKey, action: OffenceAction) -> tuple[Code, bytes]:
-    """Judge what an account submits. Answers with the units slashed, 16 bytes big-endian, or with why not."""
+    """Judge what an account submits. Answers with the units slashed by this block, 16 bytes big-endian, or
+    with why nobody was."""
     if run.ledger.account(sender).balance < run.parameters.evidence_bond:
         return Code.INSUFFICIENT_BALANCE, b""
     if not has_room(run) or not _count(run, sender):

@@ -34,7 +34,8 @@ from consensus.primitives.guest import Policy
 from consensus.primitives.ids import Epoch, Hash, PublicKey
 from consensus.relay.epochs import Reads
 from consensus.relay.ledger import Ledger
-from consensus.relay.offences.convicting import convict, convict_allocation, has_room, stands_against
+from consensus.relay.offences.collecting import has_room
+from consensus.relay.offences.convicting import convict, convict_allocation, stands_against
 from consensus.relay.offences.judging import (
     CUT_ENOUGH,
     Bench,
@@ -51,6 +52,7 @@ from consensus.relay.ring import Ring
 from consensus.relay.run import Run
 from consensus.relay.security.attesters import allocated
 from consensus.relay.security.rails import trip
+from consensus.relay.stake.leaving import is_frozen
 
 LAPSES_PER_INCLUSION: Final = 2  # verdicts that a block forgets, for each candidate that it may include
 _CONTRARY: Final = {
@@ -136,7 +138,8 @@ def apply_statement(run: Run, statement: Attestation) -> None:
 
 def convict_signer(run: Run, found: Guilty, reporter: PublicKey) -> int:
     """Convict who signed against a verdict, of its whole exposure or of what it allocated to the chain; the
-    units that were cut. A chain of which a false candidate was attested is held by its circuit breaker."""
+    units that this block cuts. A chain of which a false candidate was attested is held by its circuit
+    breaker."""
     if found.offence is OffenceKind.ATTESTED_INVALID:
         trip(run.ledger, found.chain, run.context.time_ms)
     if found.risk is None:
@@ -155,8 +158,10 @@ def convict_signer(run: Run, found: Guilty, reporter: PublicKey) -> int:
 
 def choose_statements(bench: Bench, statements: Iterable[Attestation], limit: int) -> list[Attestation]:
     """What a leader puts into a block on this state: at most `limit`, one for each epoch and validator, none
-    that would be void by itself."""
+    that would be void by itself; none at all while a cut is unfinished."""
     chosen: dict[tuple[Epoch, int], Attestation] = {}
+    if is_frozen(bench.state):
+        return []
     for each in statements:
         if len(chosen) >= limit:
             break

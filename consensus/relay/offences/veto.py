@@ -8,6 +8,9 @@ once.
 
 Which pools a case took from is a leaf for each edge of the exposure. They are removed or given back a bounded
 number at a time, in later blocks.
+
+A cut that takes more than a block (`collecting`) may be vetoed before it is finished: what is not cut for the
+case by then never will be.
 """
 
 from collections.abc import Sequence
@@ -28,6 +31,7 @@ from consensus.relay.offences.records import (
     CutEntry,
     CutsRecord,
     OffenceRecord,
+    UnfinishedCut,
     case_cut_key,
     case_key,
     offence_key,
@@ -37,9 +41,11 @@ from consensus.relay.receipts import Code
 from consensus.relay.ring import Ring
 from consensus.relay.run import Run
 from consensus.relay.stake.holdings import Cut
+from consensus.relay.stake.leaving import is_frozen
+from consensus.relay.stake.records import UNFINISHED_CUT_KEY
 
 MAX_LAPSES: Final = 8  # cases whose window ends in one block
-MAX_SWEPT: Final = 128  # edges whose leaves one block looks at
+MAX_SWEPT: Final = 512  # pools that one block gives back to, or edges that it forgets
 
 
 # --- taking
@@ -133,14 +139,11 @@ def veto(run: Run, number: int) -> Code:
     if case is None or case.state != CaseState.OPEN or run.context.time_ms >= case.until_ms:
         return Code.NO_SUCH_CASE
     before = run.ledger.existing(OffenceRecord, offence_key(case.account, case.epoch))
-    after = replace(
-        before,
-        pending=None,
-        allocations=tuple(each for each in before.allocations if each.firm),
-        case=0,
-        taken=before.taken - case.amount,
-    )
+    after = replace(_undone(before), taken=before.taken - case.amount)
     _store(run, after)
+    cut = run.ledger.record(UnfinishedCut, UNFINISHED_CUT_KEY)
+    if cut is not None and (cut.account, cut.epoch) == (case.account, case.epoch):
+        run.ledger.put(UNFINISHED_CUT_KEY, replace(cut, before=_undone(cut.before)))
     count_tombstones(run, before, after)
     _close(run, case, CaseState.VETOED)
     run.lifted.append((case.account, case.epoch, case.amount))
@@ -148,8 +151,16 @@ def veto(run: Run, number: int) -> Code:
     return Code.OK
 
 
+def _undone(record: OffenceRecord) -> OffenceRecord:
+    """What stands when a veto has undone what it may."""
+    firm = tuple(each for each in record.allocations if each.firm)
+    return replace(record, pending=None, allocations=firm, case=0)
+
+
 def lapse_due(run: Run) -> None:
-    """Cases whose window is over: their stake goes to the meter."""
+    """Cases whose window is over: their stake goes to the meter. While a cut goes on they wait."""
+    if is_frozen(run.ledger):
+        return
     windows = _windows(run)
     for _ in range(MAX_LAPSES):
         entry = windows.first()
@@ -201,32 +212,40 @@ def _close(run: Run, case: CaseRecord, state: CaseState) -> None:
 
 
 def sweep(run: Run) -> None:
-    """Remove or give back what closed cases remember, MAX_SWEPT edges a block."""
+    """Remove or give back what closed cases remember, until a block did MAX_SWEPT."""
     sweeps, left = _sweeps(run), MAX_SWEPT
-    while left and (entry := sweeps.first()) is not None:
+    while left > 0 and (entry := sweeps.first()) is not None:
         case = run.ledger.existing(CaseRecord, case_key(int.from_bytes(entry, "big")))
-        upto = min(case.edges, case.swept + left)
-        for edge in range(case.swept, upto):
-            _sweep_edge(run, case, edge)
-        left -= upto - case.swept
-        if upto < case.edges:
-            run.ledger.put(case_key(case.number), replace(case, swept=upto))
+        edge = case.swept
+        while left > 0 and edge < case.edges:
+            left -= _sweep_edge(run, case, edge)
+            edge += 1
+        if edge < case.edges:
+            run.ledger.put(case_key(case.number), replace(case, swept=edge))
             return
         run.ledger.write(case_key(case.number), None)
         _count_contested(run, case.account, -1)
         sweeps.pop()
 
 
-def _sweep_edge(run: Run, case: CaseRecord, edge: int) -> None:
+def _sweep_edge(run: Run, case: CaseRecord, edge: int) -> int:
+    """Forget what a case took of an edge, or give it back; to how many pools, at least 1."""
     key = case_cut_key(case.number, edge)
     held = run.ledger.record(CutsRecord, key)
     if held is None:
-        return
-    if case.state == CaseState.VETOED:
-        run.stakes.give_back(
-            Cut(pool=each.pool, generation=each.generation, amount=each.amount) for each in held.cuts
-        )
+        return 1
     run.ledger.write(key, None)
+    if case.state != CaseState.VETOED:
+        return 1
+    run.stakes.give_back(
+        Cut(pool=each.pool, generation=each.generation, amount=each.amount) for each in held.cuts
+    )
+    return len(held.cuts)
+
+
+def is_sweeping(run: Run) -> bool:
+    """Whether any closed case still remembers something."""
+    return len(_sweeps(run)) > 0
 
 
 # --- questions

@@ -7,6 +7,7 @@ left of it waits for as many further epochs as that takes, and stays electoral a
 
 It is paid out once `unbonding_epochs` whole epochs *and* `unbonding_ms` have passed since its last epoch
 ended: evidence about that epoch does not count any longer then, and no light client trusts a header of it.
+Nor does any wait end while a conviction is being cut, which may take many blocks.
 """
 
 from dataclasses import replace
@@ -16,7 +17,7 @@ from consensus.primitives.ids import Epoch
 from consensus.relay.epochs import Reads, epoch_of, epoch_set_key, find_epoch_members, oldest_epoch
 from consensus.relay.ledger import Ledger
 from consensus.relay.parameters import BILLION, Parameters
-from consensus.relay.stake.records import TotalsRecord
+from consensus.relay.stake.records import UNFINISHED_CUT_KEY, TotalsRecord
 
 
 def newest_epoch(ledger: Ledger) -> Epoch:
@@ -43,11 +44,18 @@ def wait_is_over(state: Reads, last_epoch: Epoch, parameters: Parameters, *, now
     """Whether stake with this last epoch answers for nothing any more, in a block of this epoch and time."""
     if now <= last_epoch + parameters.unbonding_epochs:
         return False
+    if is_frozen(state):
+        return False
     after = Epoch(last_epoch + 1)
     began = find_epoch_members(state, after)
     if began is None:  # forgotten, as its own evidence counts no more, nor does that about the one before
         return oldest_epoch(state) > after
     return now_ms >= began.began_ms + parameters.unbonding_ms
+
+
+def is_frozen(state: Reads) -> bool:
+    """Whether a conviction is being cut: what answers for it may not get away before its turn."""
+    return state.read(UNFINISHED_CUT_KEY) is not None
 
 
 def stride(waiting: int) -> int:

@@ -157,6 +157,11 @@ class Stakes:
         """All stake together."""
         return self.holdings.totals
 
+    def pools_of(self, name: Hash) -> int:
+        """How many pools a nomination has listed, its main one included: no more answer for it."""
+        record = self.nomination(name)
+        return 1 if record is None else 1 + len(record.leaving) + len(record.outgoing) + len(record.incoming)
+
     # --- what offences and rewards do
 
     def cut(self, name: Hash, epoch: Epoch, amount: int) -> tuple[Cut, ...]:

@@ -6,9 +6,11 @@ from relay_fakes import Network, key, make_genesis
 
 from consensus.agreement.evidence import Evidence, SignedStatement, evidence_from
 from consensus.agreement.messages import Kind, sign_bytes
+from consensus.primitives import crypto
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.ids import ZERO_HASH, Epoch, Hash, ValidatorIndex, View
 from consensus.relay.epochs import current_set
+from consensus.relay.offences.judging import Bench
 from consensus.relay.receipts import Code, TransactionReceipt
 from consensus.relay.stake.records import possession_bytes
 from consensus.relay.stake.transactions import Bond, RotateKey
@@ -121,3 +123,14 @@ def evidence(
     signer = network.keys[members.keys[index]]
     first, second = (statement(network, signer, epoch, view, *each) for each in votes)
     return evidence_from(epoch=Epoch(epoch), view=View(view), signer=ValidatorIndex(index), a=first, b=second)
+
+
+def bench(network: Network) -> Bench:
+    """Where the next block's leader judges."""
+    return Bench(
+        state=network.view,
+        chain_id_hash=network.hash,
+        epoch=network.epoch,
+        time_ms=network.context().time_ms,
+        verify=crypto.verify,
+    )

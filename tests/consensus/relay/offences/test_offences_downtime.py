@@ -9,6 +9,7 @@ from voting_world import asked, votes_of
 
 from consensus.primitives.ids import Epoch, PublicKey, Stake
 from consensus.relay.epochs import EpochMember
+from consensus.relay.offences import collecting
 from consensus.relay.offences.downtime import MIN_SAMPLES, absent
 from consensus.relay.offences.table import OffenceKind
 from consensus.relay.rewards.participation import MemberParticipation
@@ -51,6 +52,18 @@ def test_downtime_costs_what_the_parameter_says() -> None:
     network = watched(slash_downtime_ppb=50_000_000)
     away, *there = (each.public for each in OPERATORS)
     assert live(network, there, 4) == [(away, 2, OffenceKind.DOWNTIME, 5)]
+
+
+def test_who_is_away_is_judged_again_after_a_block_without_room(monkeypatch) -> None:
+    """As long as a cut goes on nobody is convicted, for being away neither."""
+    network = watched()
+    away, *there = (each.public for each in OPERATORS)
+    assert live(network, there, 3) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(collecting, "MAX_POOLS", 0)
+        assert network.block().offences == ()
+    assert live(network, there, 4) == []
+    assert live(network, there, 5) == [(away, 3, OffenceKind.DOWNTIME, 0)]
 
 
 def test_no_more_than_a_third_is_jailed_for_being_away() -> None:

@@ -12,6 +12,7 @@ from staking_world import (
     CONTRADICTION,
     DOUBLE,
     accounts,
+    bench,
     bond,
     code,
     do,
@@ -23,15 +24,13 @@ from staking_world import (
 
 from consensus.agreement.evidence import Evidence, Offence
 from consensus.agreement.messages import Kind
-from consensus.primitives import crypto
 from consensus.primitives.codec import decode, encode
 from consensus.primitives.errors import InvalidBlock
 from consensus.primitives.ids import ZERO_HASH, Epoch
 from consensus.relay.blocks import MAX_BLOCK_EVIDENCE, Payload, check_payload, encode_payload
 from consensus.relay.genesis import issuance
-from consensus.relay.offences import convicting
+from consensus.relay.offences import collecting
 from consensus.relay.offences.judging import (
-    Bench,
     Void,
     choose_evidence,
     evidence_hash,
@@ -49,17 +48,6 @@ FINALIZE_AND_SKIP = ((Kind.FINALIZE, BLOCK_A), (Kind.SKIP, ZERO_HASH))
 
 def standing(network: Network, index: int) -> Standing:
     return Standing(network.view.validator(OPERATORS[index].public).standing)
-
-
-def bench(network: Network) -> Bench:
-    """Where the next block's leader judges."""
-    return Bench(
-        state=network.view,
-        chain_id_hash=network.hash,
-        epoch=network.epoch,
-        time_ms=network.context().time_ms,
-        verify=crypto.verify,
-    )
 
 
 def void_reason(network: Network, piece: Evidence) -> str:
@@ -327,7 +315,7 @@ def test_a_forged_piece_keeps_no_good_one_out() -> None:
 
 
 def test_a_block_that_has_cut_enough_convicts_nobody_else_and_the_next_one_does(monkeypatch) -> None:
-    monkeypatch.setattr(convicting, "MAX_CUT_EDGES", 1)
+    monkeypatch.setattr(collecting, "MAX_POOLS", 1)
     network = quick()
     first, second = evidence(network, 0), evidence(network, 1)
     report = network.raw(USERS[0], SubmitEvidence(evidence=second))

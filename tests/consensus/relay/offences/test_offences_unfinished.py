@@ -1,0 +1,342 @@
+"""A cut that takes more than a block takes what one block would: nobody gets away meanwhile."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from offences_world import ACCOUNTS, HOUR_MS, Court, settled
+from relay_fakes import ALL_ACCOUNTS, OPERATORS, USERS, Network, total_supply
+from staking_world import accounts, bench, code, evidence, quick, to_epoch
+
+from consensus.agreement.evidence import Evidence
+from consensus.primitives.ids import Amount, ChainId, Epoch
+from consensus.relay.elections.records import exposure
+from consensus.relay.genesis import issuance
+from consensus.relay.ledger import Pot
+from consensus.relay.notices.records import NOTICES_KEY, NoticesRecord, SlashNotice, slash_notice_key
+from consensus.relay.offences import collecting
+from consensus.relay.offences import veto as veto_module
+from consensus.relay.offences.collecting import MAX_POOLS, go_on
+from consensus.relay.offences.convicting import convict, convict_allocation, stands_against
+from consensus.relay.offences.judging import choose_evidence, evidence_hash
+from consensus.relay.offences.records import owed
+from consensus.relay.offences.table import TABLE, OffenceKind
+from consensus.relay.offences.transactions import SubmitEvidence
+from consensus.relay.offences.veto import open_cases, record_of, veto
+from consensus.relay.receipts import Code, TransactionReceipt
+from consensus.relay.stake.actions import apply_staking
+from consensus.relay.stake.leaving import is_frozen
+from consensus.relay.stake.records import MAX_LEAVING, MAX_MOVES, main_pool, nomination_name
+from consensus.relay.stake.transactions import (
+    BondMore,
+    Delegate,
+    Redelegate,
+    StakingAction,
+    Undelegate,
+    Withdraw,
+)
+
+WORLD = settled(correlation_factor=0, slash_downtime_ppb=10_000_000)
+MEMBER = st.integers(0, 3)
+KIND = st.sampled_from(list(OffenceKind))
+EPOCH = st.integers(1, 3)
+ROOM = st.integers(1, 9)
+OFFENCE = st.one_of(
+    st.tuples(st.just("whole"), MEMBER, KIND, EPOCH),
+    st.tuples(st.just("part"), MEMBER, st.integers(1, 3), EPOCH),
+)
+
+
+def give_room(court: Court, pools: int) -> None:
+    """From here on the running block may look at so many pools."""
+    court.run.pools_cut = MAX_POOLS - pools
+
+
+def offend(court: Court, offence) -> int:
+    """Convict somebody; the units that the running block cuts."""
+    way, index, what, epoch = offence
+    if way == "part":
+        terms = {"chain": ChainId(what), "allocated": 1_000 * what}
+        kind = OffenceKind.ATTESTED_INVALID
+        return convict_allocation(court.run, ACCOUNTS[index], Epoch(epoch), kind, **terms) or 0
+    if stands_against(record_of(court.ledger, ACCOUNTS[index], Epoch(epoch)), what):
+        return 0
+    return convict(court.run, ACCOUNTS[index], Epoch(epoch), what)
+
+
+def finish(court: Court, room: int) -> int:
+    """Later blocks with so much room each, until nothing is left to cut; the units."""
+    before = court.run.stakes.total_bonded()
+    for _ in range(100):
+        if not is_frozen(court.ledger):
+            return before - court.run.stakes.total_bonded()
+        give_room(court, room)
+        go_on(court.run)
+        assert court.run.pools_cut < MAX_POOLS + 1 + MAX_LEAVING + 2 * MAX_MOVES
+        court.check()
+    raise AssertionError("a cut that does not end")
+
+
+def all_there_is(court: Court) -> object:
+    """Where every unit is, and what everybody was convicted of."""
+    stakes, records = court.run.stakes, []
+    for index in range(4):
+        for epoch in (1, 2, 3):
+            record = record_of(court.ledger, ACCOUNTS[index], Epoch(epoch))
+            records.append(None if record is None else (record.taken, record.offences, record.case))
+    held = [(each, own.pool) for each in ALL_ACCOUNTS for own in stakes.held_by(each)]
+    return (
+        [stakes.value(pool, account) for account, pool in held],
+        records,
+        (court.contested(), court.waiting(), court.ledger.pot(Pot.SLASHED)),
+        [(each.number, each.amount) for each in open_cases(court.ledger, 100)],
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(OFFENCE, ROOM), min_size=1, max_size=8))
+def test_a_cut_over_many_blocks_takes_from_everybody_what_one_block_would(offences) -> None:
+    whole, parts = Court(WORLD), Court(WORLD)
+    for offence, room in offences:
+        give_room(parts, room)
+        first = offend(parts, offence)
+        parts.check()
+        rest = finish(parts, room)
+        assert first + rest == offend(whole, offence)
+        assert sum(each.slashed for each in parts.run.raised) == rest
+        parts.run.raised.clear()
+    assert all_there_is(parts) == all_there_is(whole)
+    for court in (whole, parts):
+        court.run.pools_cut = -(10**9)
+        court.drain()
+        court.check()
+    assert all_there_is(parts) == all_there_is(whole)
+
+
+def moves(court: Court, who: int, what: int, to: int) -> StakingAction | None:
+    """What somebody tries amid a cut, about the first pool that it has a position in."""
+    stakes, sender = court.run.stakes, ALL_ACCOUNTS[who]
+    mains = [each.pool for each in stakes.held_by(sender) if not each.last_epoch]
+    amount = Amount(stakes.value(mains[0], sender) if mains else 0)
+    found = None if not mains else stakes.pool(mains[0])
+    name = nomination_name(ACCOUNTS[to : to + 1]) if found is None else found.nomination
+    match what:
+        case 0:
+            return Undelegate(nomination=name, amount=amount)
+        case 1:
+            return Redelegate(nomination=name, validators=(ACCOUNTS[to],), amount=amount)
+        case 2:
+            return Delegate(validators=(ACCOUNTS[to],), amount=Amount(1_000))
+        case 3:
+            return BondMore(amount=Amount(500)) if sender in ACCOUNTS else None
+    return Withdraw()
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    MEMBER,
+    st.sampled_from(
+        [OffenceKind.DOUBLE_NOTARIZE, OffenceKind.ATTESTED_INVALID, OffenceKind.FALSE_ACCUSATION]
+    ),
+    EPOCH,
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), MEMBER), max_size=12),
+)
+def test_whatever_holders_do_amid_a_cut_all_that_is_owed_is_taken(index, kind, epoch, acts) -> None:
+    """From who leaves or moves in time, as from who stays; each unit once."""
+    court = Court(WORLD)
+    give_room(court, 1)
+    convict(court.run, ACCOUNTS[index], Epoch(epoch), kind)
+    left = list(acts)
+    for _ in range(20):
+        for act in left[:3]:
+            action = moves(court, *act)
+            if action is not None:
+                apply_staking(court.run, ALL_ACCOUNTS[act[0]], action)
+            court.check()
+        del left[:3]
+        if not is_frozen(court.ledger):
+            break
+        give_room(court, 1)
+        go_on(court.run)
+        court.check()
+    assert not is_frozen(court.ledger)
+    exposed, fraction = court.exposure(index, epoch), TABLE[kind].fraction_ppb(court.run.parameters)
+    record = record_of(court.ledger, ACCOUNTS[index], Epoch(epoch))
+    assert record is not None
+    assert record.taken == sum(owed(each.amount, exposed.total, fraction, ()) for each in exposed.edges)
+
+
+@settings(max_examples=80, deadline=None)
+@given(MEMBER, EPOCH, st.integers(0, 5), st.booleans(), st.sampled_from([1, veto_module.MAX_SWEPT]))
+def test_a_veto_amid_a_cut_undoes_what_it_may_and_signatures_are_paid_for(
+    index, epoch, blocks, verdict, most_swept
+) -> None:
+    """Whether the cut that goes on is for the verdict, or for signatures after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(veto_module, "MAX_SWEPT", most_swept)
+        veto_amid_a_cut(index, epoch, blocks, verdict=verdict)
+
+
+def veto_amid_a_cut(index: int, epoch: int, blocks: int, *, verdict: bool) -> None:
+    court = Court(WORLD)
+    account, run = ACCOUNTS[index], court.run
+    worth = all_there_is(court)[0]
+    kinds = [OffenceKind.ATTESTED_INVALID, OffenceKind.DOUBLE_NOTARIZE]
+    if not verdict:
+        convict(run, account, Epoch(epoch), kinds[0])
+    give_room(court, 2)
+    convict(run, account, Epoch(epoch), kinds[0] if verdict else kinds[1])
+    for _ in range(blocks):
+        give_room(court, 2)
+        go_on(run)
+    assert veto(run, 1) is Code.OK
+    court.check()
+    for _ in range(20):
+        run.pools_cut = MAX_POOLS - 2
+        court.wait(0)
+        court.check()
+    assert not is_frozen(court.ledger)
+    exposed = court.exposure(index, epoch)
+    fraction = 0 if verdict else TABLE[kinds[1]].fraction_ppb(run.parameters)
+    record = record_of(court.ledger, account, Epoch(epoch))
+    assert (0 if record is None else record.taken) == sum(
+        owed(each.amount, exposed.total, fraction, ()) for each in exposed.edges
+    )
+    if verdict:
+        assert record is None
+        assert all_there_is(court)[0] == worth
+    run.pools_cut = -(10**9)
+    convict(run, account, Epoch(epoch), kinds[0])
+    record = record_of(court.ledger, account, Epoch(epoch))
+    assert record is not None
+    assert record.taken == exposed.total, "all of it is there to be taken for the next verdict"
+    court.drain()
+    court.check()
+
+
+def test_what_is_cut_last_can_be_vetoed_as_long_as_if_it_were_cut_first() -> None:
+    """Its window begins when all is cut, and none ends before."""
+    court = Court(WORLD)
+    give_room(court, 1)
+    convict(court.run, ACCOUNTS[1], Epoch(2), OffenceKind.FALSE_ACCUSATION)
+    for _ in range(3):
+        court.run.pools_cut = MAX_POOLS
+        court.wait(4 * HOUR_MS)
+    assert is_frozen(court.ledger)
+    (case,) = open_cases(court.ledger, 9)
+    assert case.until_ms < court.now_ms, "it is over, and its end waits"
+    finish(court, 9)
+    (case,) = open_cases(court.ledger, 9)
+    assert case.until_ms == court.now_ms + court.run.parameters.veto_ms
+    court.run.pools_cut = -(10**9)
+    court.drain()
+    court.check()
+
+
+# --- by blocks
+
+
+def behind(**parameters: object) -> tuple[Network, tuple[bytes, ...]]:
+    """Users have stake behind member 0 together with each of the others, so that all of it has parts of it;
+    and the nominations, its own the last one."""
+    network = quick(epoch_blocks=2, **parameters)
+    names = [each.public for each in OPERATORS]
+    for index in (1, 2, 3):
+        pair = tuple(sorted((names[0], names[index])))
+        assert code(network, USERS[index], Delegate(validators=pair, amount=Amount(300))) is Code.OK
+    to_epoch(network, 4)
+    edges = exposure(network.view, Epoch(4), names[0])
+    assert edges is not None
+    assert len(edges.edges) == 4
+    return network, (*(each.nomination for each in edges.edges),)
+
+
+def offender(network: Network, epoch: int, name: bytes) -> Evidence:
+    """Evidence against a member."""
+    return evidence(network, accounts(network, epoch).index(name), epoch=epoch)
+
+
+@pytest.mark.parametrize("most", [1, MAX_POOLS])
+def test_nobody_is_paid_out_and_no_set_goes_before_its_part_is_cut(most: int, monkeypatch) -> None:
+    """Evidence in the last block that may carry any. In the next one the wait of who left would be over, and
+    the epoch's set and exposures go."""
+    monkeypatch.setattr(collecting, "MAX_POOLS", most)
+    network, names = behind(slash_double_ppb=500_000_000, correlation_factor=0)
+    leavers = [USERS[1], USERS[2], USERS[3]]
+    own = {each.public: network.view.stakes.held_by(each.public)[0].pool for each in leavers}
+    pair = {main_pool(each): each for each in names}
+    asked = [Undelegate(nomination=pair[own[each.public]], amount=Amount(300)) for each in leavers]
+    left = network.block([network.raw(*each) for each in zip(leavers, asked, strict=True)])
+    assert [each.code for each in left.receipts] == [Code.OK] * 3
+    last = int.from_bytes(left.receipts[0].output, "big")
+    record = exposure(network.view, Epoch(last), OPERATORS[0].public)
+    assert record is not None
+    exposed = {
+        each.nomination: each.amount for each in record.edges if main_pool(each.nomination) in own.values()
+    }
+    convicted, paid = 0, []
+    while network.height < 2 * last + 24:
+        pieces = []
+        if network.height + 1 == 2 * last + 9:
+            pieces = [offender(network, last, OPERATORS[0].public)]
+        raws = [network.raw(each, Withdraw()) for each in leavers]
+        result = network.block(raws, evidence=pieces)
+        convicted += len(result.offences)
+        for receipt in result.receipts:
+            assert isinstance(receipt, TransactionReceipt)
+            if receipt.code == Code.OK:
+                assert not is_frozen(network.view)
+                paid.append(int.from_bytes(receipt.output, "big"))
+        assert total_supply(network.view, ALL_ACCOUNTS) == issuance(network.genesis) + minted(network)
+    assert convicted == 1
+    assert len(paid) == 3
+    assert sorted(paid) == sorted(300 - part // 2 for part in exposed.values()), "half of what answers is cut"
+
+
+def minted(network: Network) -> int:
+    return network.view.supply().issued - issuance(network.genesis)
+
+
+def test_amid_a_cut_nobody_else_is_convicted_and_afterwards_they_are(monkeypatch) -> None:
+    monkeypatch.setattr(collecting, "MAX_POOLS", 1)
+    network, _ = behind()
+    first = offender(network, 4, OPERATORS[0].public)
+    second = offender(network, 4, OPERATORS[1].public)
+    network.block(evidence=[first])
+    while is_frozen(network.view):
+        assert choose_evidence(bench(network), [second], 9) == []
+        report = network.raw(USERS[0], SubmitEvidence(evidence=second))
+        result = network.block([report], evidence=[second])
+        assert result.offences == ()
+        assert evidence_hash(second) in result.void
+        assert result.receipts[0].code == Code.OVER_LIMIT
+    assert choose_evidence(bench(network), [second], 9) == [second]
+    assert len(network.block(evidence=[second]).offences) == 1
+
+
+def test_notices_add_up_to_what_was_taken(monkeypatch) -> None:
+    """One when somebody is convicted, and one when all is cut."""
+    monkeypatch.setattr(collecting, "MAX_POOLS", 1)
+    network, _ = behind()
+    network.block(evidence=[offender(network, 4, OPERATORS[0].public)])
+    while is_frozen(network.view):
+        network.block()
+    ledger = network.view.stakes.ledger
+    notices = ledger.existing(NoticesRecord, NOTICES_KEY)
+    found = [ledger.existing(SlashNotice, slash_notice_key(number)) for number in range(notices.slashes)]
+    record = record_of(ledger, OPERATORS[0].public, Epoch(4))
+    assert record is not None
+    assert [each.amount > 0 for each in found] == [True, True]
+    assert sum(each.amount for each in found) == record.taken
+
+
+def test_an_election_amid_a_cut_finds_no_more_stake_than_after_it(monkeypatch) -> None:
+    found = []
+    for most in (1, MAX_POOLS):
+        monkeypatch.setattr(collecting, "MAX_POOLS", most)
+        network, _ = behind(slash_double_ppb=900_000_000, correlation_factor=0)
+        assert network.height % 2 == 0, "the next block elects"
+        network.block(evidence=[offender(network, 4, OPERATORS[0].public)])
+        assert is_frozen(network.view) == (most == 1)
+        found.append([exposure(network.view, Epoch(5), each) for each in accounts(network, 5)])
+    assert found[0] == found[1]
+    assert OPERATORS[0].public not in accounts(network, 5)
