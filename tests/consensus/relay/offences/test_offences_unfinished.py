@@ -15,7 +15,7 @@ from consensus.relay.ledger import Pot
 from consensus.relay.notices.records import NOTICES_KEY, NoticesRecord, SlashNotice, slash_notice_key
 from consensus.relay.offences import collecting
 from consensus.relay.offences import veto as veto_module
-from consensus.relay.offences.collecting import MAX_POOLS, go_on
+from consensus.relay.offences.collecting import MAX_POOLS, go_on, has_room
 from consensus.relay.offences.convicting import convict, convict_allocation, stands_against
 from consensus.relay.offences.judging import choose_evidence, evidence_hash
 from consensus.relay.offences.records import owed
@@ -211,6 +211,41 @@ def veto_amid_a_cut(index: int, epoch: int, blocks: int, *, verdict: bool) -> No
     assert record.taken == exposed.total, "all of it is there to be taken for the next verdict"
     court.drain()
     court.check()
+
+
+STEP = st.one_of(
+    OFFENCE, st.tuples(st.just("veto"), st.integers(1, 8)), st.tuples(st.just("wait"), st.integers(0, 6))
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(STEP, ROOM), max_size=25), st.sampled_from([2, veto_module.MAX_SWEPT]))
+def test_any_history_of_blocks_with_little_room_conserves_every_unit_and_drains(steps, most_swept) -> None:
+    court = Court(WORLD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(veto_module, "MAX_SWEPT", most_swept)
+        for step, room in steps:
+            give_room(court, room)
+            match step:
+                case ("veto", number):
+                    veto(court.run, number)
+                case ("wait", hours):
+                    court.wait(hours * HOUR_MS)
+                case _ if has_room(court.run):
+                    offend(court, step)
+            court.check()
+        for _ in range(60):
+            give_room(court, 3)
+            court.wait(HOUR_MS)
+        court.check()
+    assert not is_frozen(court.ledger)
+    court.drain()
+    court.check()
+    assert court.ledger.pot(Pot.SLASHED) == court.contested() == 0
+    for index in range(4):
+        for epoch in (1, 2, 3):
+            record = record_of(court.ledger, ACCOUNTS[index], Epoch(epoch))
+            assert record is None or record.taken <= court.exposure(index, epoch).total
 
 
 def test_what_is_cut_last_can_be_vetoed_as_long_as_if_it_were_cut_first() -> None:
