@@ -4,6 +4,12 @@ One node is stopped, its whole directory is copied, and both copies are started:
 who fails over to a spare machine while the first is still there. Each copy keeps its own journal, so each is
 honest by itself; together they sign twice. What follows is nobody's doing but the network's: two signatures
 meet, evidence enters a block, stake is slashed, the validator loses its seat, and the consumer chain is told.
+
+Who runs twice is the validator that dials all others (`dials_all`). Nobody knows where the copy is, so it is
+connected with those alone that it dials: the copy of a validator that all others dial is connected with
+nobody, and what it signs is never seen. Here both dial everybody, a newer connection replaces an older one,
+and each is with some of the network nearly always: once both have caught up, what one signs in a view that it
+leads, or skips, meets what the other signs.
 """
 
 import shutil
@@ -44,7 +50,7 @@ from consensus.relay.stake.transactions import Delegate
 from enclaves.guests import agora
 from node.api import EvidenceReport
 from node.cli.slashing import prove_by
-from node.client import RpcClient
+from node.client import RpcClient, RpcError, RpcUnreachable
 from node.config import CONFIG_FILE
 from node.genesis_file import read_genesis
 from node.setup import GENESIS_FILE
@@ -59,7 +65,7 @@ TIMEOUT_S: Final = 120.0
 NOTICE_TIMEOUT_S: Final = 60.0
 RECORD_LIMIT: Final = 64 * 1024
 STARTED: Final = "node.started"  # as nodes log it
-FOUND: Final = "evidence.found"
+DETECTED: Final = ("evidence.found", "evidence.received")  # here itself, or by whoever told first
 
 
 @dataclass(slots=True)
@@ -72,9 +78,14 @@ class _Case:
     delegators: list[Sender]
 
     @property
+    def honest(self) -> int:
+        """Index of an honest validator, which is asked for everything."""
+        return 1 if self.culprit == 0 else 0
+
+    @property
     def witness(self) -> RpcClient:
-        """An honest node, which is asked for everything."""
-        return self.cluster.clients[0]
+        """Its client."""
+        return self.cluster.clients[self.honest]
 
     async def record(self, kind: type[Any], key: Hash) -> Any:
         """A leaf of the newest state, None where there is none."""
@@ -87,7 +98,10 @@ class _Case:
             await each.send(Delegate(validators=(self.account,), amount=DELEGATED))
         epoch = (await self.witness.status()).epoch
         await self.cluster.wait_for(
-            0, lambda status: status.epoch > epoch + 1, timeout_s=TIMEOUT_S, what=f"epoch {epoch + 2}"
+            self.honest,
+            lambda status: status.epoch > epoch + 1,
+            timeout_s=TIMEOUT_S,
+            what=f"epoch {epoch + 2}",
         )
 
     async def worth(self) -> list[int]:
@@ -101,18 +115,23 @@ class _Case:
             found.append(worth(held, position.shares) if stands else 0)
         return found
 
-    async def convicted(self) -> EvidenceReport:
-        """Wait for a final block that carries evidence against the culprit. Raises LocalFault."""
+    async def convicted(self, twin: NodeProcess) -> EvidenceReport:
+        """Wait for a final block that carries evidence against the culprit. Raises LocalFault, also if one of
+        the two ends by itself."""
+        copies = (self.cluster.nodes[self.culprit], twin)
         with trio.move_on_after(TIMEOUT_S):
             while True:
                 for each in await self.witness.evidence():
                     if each.height is not None:
                         return each
+                for copy in copies:
+                    if not copy.running:
+                        raise LocalFault(f"{copy.home.name} ended by itself: {copy.last_words()}")
                 await trio.sleep(POLL_S)
         status = await self.witness.status()
         raise LocalFault(
-            f"no evidence in a final block within {TIMEOUT_S:g} s, at height {status.final_height}:"
-            " the two may not have signed twice; try again"
+            f"no evidence in a final block within {TIMEOUT_S:g} s, at height {status.final_height}: "
+            + "; ".join([await _whereabouts(copy) for copy in copies])
         )
 
     async def told(self, epoch: Epoch, *states: agora.SlashState) -> agora.SlashRecord | None:
@@ -151,7 +170,7 @@ class _Case:
     async def _lacks_seat(self, epoch: Epoch) -> bool:
         """Whether the culprit is not in the set of an epoch, once that has begun."""
         await self.cluster.wait_for(
-            0, lambda status: status.epoch >= epoch, timeout_s=TIMEOUT_S, what=f"epoch {epoch}"
+            self.honest, lambda status: status.epoch >= epoch, timeout_s=TIMEOUT_S, what=f"epoch {epoch}"
         )
         return all(each.account != self.account for each in await self.witness.validators(epoch))
 
@@ -167,7 +186,7 @@ async def run(validators: int) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory(prefix="phalanx-equivocate-") as scratch:
         async with start_cluster(lay_out(Path(scratch) / "net", plan)) as cluster:
-            case = await _case(cluster, validators - 1)
+            case = _case(cluster)
             await case.delegate()
             before = await case.worth()
             async with _twice(case) as twin:
@@ -176,7 +195,7 @@ async def run(validators: int) -> dict[str, Any]:
 
 
 async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dict[str, Any]:
-    evidence = await case.convicted()
+    evidence = await case.convicted(twin)
     told = await case.told(evidence.epoch, agora.SlashState.PENDING, agora.SlashState.IN_EFFECT)
     removed = await case.removed(Epoch(evidence.epoch + 1))
     acted = await case.told(evidence.epoch, agora.SlashState.IN_EFFECT)
@@ -185,14 +204,13 @@ async def _outcome(case: _Case, twin: NodeProcess, before: Sequence[int]) -> dic
     after = await case.worth()
     honest = [node for node in case.cluster.nodes if node.home != case.cluster.nodes[case.culprit].home]
     began_ms = min(_logged_ms(twin, STARTED))
+    detected_ms = min(each for node in honest for each in _logged_ms(node, *DETECTED))
     found = await audit(case.cluster, {})
     return {
         "validators": len(case.cluster.validators),
         "offence": evidence.offence,
         "epoch": evidence.epoch,
-        "detected_after_ms": round(
-            min(each for node in honest for each in _logged_ms(node, FOUND)) - began_ms
-        ),
+        "detected_after_ms": round(detected_ms - began_ms),
         "in_block": evidence.height,
         "slashed_amount": 0 if offence is None else offence.taken,
         "delegators": len(before),
@@ -229,15 +247,21 @@ def broken_promises(report: dict[str, Any]) -> list[str]:
     return broken
 
 
-async def _case(cluster: Cluster, culprit: int) -> _Case:
+def dials_all(identities: Sequence[PublicKey]) -> int:
+    """Which of these dials all others: of two peers the smaller identity does (`net.transport`)."""
+    return min(range(len(identities)), key=lambda index: identities[index])
+
+
+def _case(cluster: Cluster) -> _Case:
     genesis = read_genesis(cluster.directory.root / GENESIS_FILE)
-    accounts = {each.name: each.account for each in genesis.validators}
+    members = {each.name: each for each in genesis.validators}
+    validators = [members[cluster.nodes[index].home.name] for index in cluster.validators]
+    culprit = dials_all([each.identity_key for each in validators])
     plan = cluster.directory.plan
     delegators = [
         Sender(plan.bench_key(index), genesis.hash, cluster.running_clients) for index in range(DELEGATORS)
     ]
-    account = accounts[cluster.nodes[culprit].home.name]
-    return _Case(cluster=cluster, culprit=culprit, account=account, delegators=delegators)
+    return _Case(cluster=cluster, culprit=culprit, account=validators[culprit].account, delegators=delegators)
 
 
 @asynccontextmanager
@@ -260,9 +284,11 @@ async def _twice(case: _Case) -> AsyncIterator[NodeProcess]:
 def _copy(home: NodeHome) -> NodeHome:
     """The same node in another directory, on ports of its own."""
     peer_port, rpc_port = free_ports(2)
+    name = f"{home.name}-twin"
     twin = replace(
         home,
-        directory=home.directory.with_name(f"{home.name}-twin"),
+        name=name,
+        directory=home.directory.with_name(name),
         peer_port=peer_port,
         rpc_port=rpc_port,
     )
@@ -275,6 +301,18 @@ def _copy(home: NodeHome) -> NodeHome:
     return twin
 
 
-def _logged_ms(node: NodeProcess, event: str) -> list[float]:
-    """When a node logged an event, in Unix milliseconds."""
-    return [1e3 * datetime.fromisoformat(each["timestamp"]).timestamp() for each in node.events(event)]
+async def _whereabouts(node: NodeProcess) -> str:
+    """How far a node is, and how many it is connected with."""
+    async with RpcClient(node.home.rpc) as client:
+        try:
+            status = await client.status()
+        except (RpcError, RpcUnreachable) as error:
+            return f"{node.home.name} does not answer ({error})"
+    connected = sum(peer.connected for peer in status.peers)
+    return f"{node.home.name} is at height {status.final_height}, connected with {connected}"
+
+
+def _logged_ms(node: NodeProcess, *events: str) -> list[float]:
+    """When a node logged one of these events, in Unix milliseconds."""
+    found = [each for event in events for each in node.events(event)]
+    return [1e3 * datetime.fromisoformat(each["timestamp"]).timestamp() for each in found]
