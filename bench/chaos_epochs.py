@@ -24,12 +24,14 @@ from bench.plan import STAKE, Plan
 from bench.workload import RelayAccount, relay_transfers
 from consensus.agreement.thresholds import stake_thresholds
 from consensus.primitives.errors import UserError
-from consensus.primitives.ids import Amount, Epoch, Hash
+from consensus.primitives.ids import Amount, Epoch, Hash, Height
+from consensus.relay.epochs import epoch_of
 from consensus.relay.transactions import Transfer
 from node.api import NodeStatus, ValidatorReport
 from node.client import RpcClient, RpcError, RpcUnreachable
 from node.genesis_file import read_genesis
 from node.setup import GENESIS_FILE
+from node.validator_set import FIRST_EPOCH
 
 LOAD_ACCOUNTS: Final = 8
 LOAD_BATCH: Final = 10
@@ -39,6 +41,7 @@ BONUS: Final = STAKE // 4  # what the re-weighted validator adds: below the cap 
 PAUSE_S: Final = (0.1, 0.8)  # between kills
 DOWN_S: Final = (0.2, 1.5)
 POLL_S: Final = 0.05
+IN_FORCE_AFTER: Final = 2  # epochs, from the one in which stake or a key changes
 RECOVERY_TIMEOUT_S: Final = 60.0
 
 
@@ -79,38 +82,45 @@ class _Run:
     recovered: int = 0
     busy: set[int] = field(default_factory=set)  # nodes that are down, or not to be killed now
     rotated: bytes = b""
+    last: Epoch = FIRST_EPOCH  # in which all that was done is in force
     over: bool = False  # nobody is killed any more
 
     async def play(self) -> None:
-        """All steps, spread over the epochs that leave each of them time to take effect."""
+        """All steps, spread over the epochs that leave each of them time to take effect.
+
+        A slow machine takes epochs for a step that a fast one takes blocks for: the end waits for the last.
+        """
         steps = self.turnover.steps
-        last = self.turnover.epochs - 2  # what an epoch decides is in force two later
+        last = self.turnover.epochs - IN_FORCE_AFTER
+        self.last = Epoch(self.turnover.epochs + 1)
         for turn, (what, index) in enumerate(steps):
             await self.reach(Epoch(1 + turn * last // len(steps)))
-            await self._step(what, index)
-        await self.reach(Epoch(self.turnover.epochs + 1))
+            decided = epoch_of(await self._step(what, index), self.turnover.epoch_blocks)
+            self.last = max(self.last, Epoch(decided + IN_FORCE_AFTER))
+        await self.reach(self.last)
         self.over = True
 
-    async def _step(self, what: str, index: int) -> None:
+    async def _step(self, what: str, index: int) -> Height:
+        """The height at which it was done."""
         operator = self.operators[index]
         if what == "join":
-            await operator.bond(STAKE)
+            height = await operator.bond(STAKE)
             self.cluster.nodes[index].start()
-        elif what == "leave":
-            await operator.unbond(STAKE)
-        elif what == "weigh":
-            await operator.bond_more(BONUS)
-        else:
-            await self._rotate(index, operator)
+            return height
+        if what == "leave":
+            return await operator.unbond(STAKE)
+        if what == "weigh":
+            return await operator.bond_more(BONUS)
+        return await self._rotate(index, operator)
 
-    async def _rotate(self, index: int, operator: Operator) -> None:
+    async def _rotate(self, index: int, operator: Operator) -> Height:
         """A fresh key into the node's directory, a restart so that it is read, then the transaction."""
         key = operator.make_key("2")
         self.rotated = key.public
         while not await self._claim(index):  # noqa: ASYNC110  others bring it about
             await trio.sleep(POLL_S)
         await self.kill(index)
-        await operator.rotate(key)
+        return await operator.rotate(key)
 
     async def reach(self, epoch: Epoch) -> None:
         """Wait until a node is in an epoch."""
@@ -281,7 +291,7 @@ def _load(cluster: Cluster, genesis_hash: Hash) -> Load:
 
 async def _level(this: _Run, height: int) -> None:
     """Wait until every node is in the last epoch and has every promise."""
-    epoch = Epoch(this.turnover.epochs + 1)
+    epoch = this.last
     for index in range(len(this.cluster.nodes)):
         await this.cluster.wait_for(
             index,

@@ -14,7 +14,7 @@ from bench.directory import NodeHome
 from bench.workload import RelayAccount
 from consensus.primitives.crypto import SigningKey
 from consensus.primitives.errors import LocalFault
-from consensus.primitives.ids import Amount, Hash, Signature
+from consensus.primitives.ids import Amount, Hash, Height, Signature
 from consensus.relay.stake.records import possession_bytes
 from consensus.relay.stake.transactions import Bond, BondMore, RotateKey, Unbond
 from consensus.relay.transactions import Action, transaction_hash
@@ -39,8 +39,8 @@ class Sender:
         self._account = RelayAccount(key, chain_id_hash)
         self._clients = clients
 
-    async def send(self, action: Action) -> None:
-        """Returns once it is final and done. Raises LocalFault if it failed."""
+    async def send(self, action: Action) -> Height:
+        """The height of the final block in which it was done. Raises LocalFault if it failed."""
         raw = self._account.sign(action)
         while True:
             for client in self._clients():
@@ -51,15 +51,15 @@ class Sender:
                     )
                 except (RpcError, RpcUnreachable):
                     continue
-                if report.status == "ok":
-                    return
+                if report.status == "ok" and report.height is not None:
+                    return report.height
                 if report.status:
                     raise LocalFault(f"{type(action).__name__} is {report.status}, with code {report.code}")
             await trio.sleep(RETRY_S)
 
 
 class Operator:
-    """Whoever runs one node."""
+    """Whoever runs one node. What it does returns the height of the final block that did it."""
 
     def __init__(
         self, home: NodeHome, chain_id_hash: Hash, clients: Callable[[], Sequence[RpcClient]]
@@ -71,11 +71,11 @@ class Operator:
         self.account: Final = read_key(self._keys / ACCOUNT_FILE, None).signing_key
         self._send: Final = Sender(self.account, chain_id_hash, clients).send
 
-    async def bond(self, amount: int) -> None:
+    async def bond(self, amount: int) -> Height:
         """Become a validator with this stake, under the node's own keys and address."""
         keys = open_node_keys(self._keys, None, validator=True)
         consensus, identity = keys.consensus[0].signing_key, keys.identity.signing_key
-        await self._send(
+        return await self._send(
             Bond(
                 name=self.home.name,
                 consensus_key=consensus.public,
@@ -87,13 +87,13 @@ class Operator:
             )
         )
 
-    async def bond_more(self, amount: int) -> None:
+    async def bond_more(self, amount: int) -> Height:
         """Add stake."""
-        await self._send(BondMore(amount=Amount(amount)))
+        return await self._send(BondMore(amount=Amount(amount)))
 
-    async def unbond(self, amount: int) -> None:
+    async def unbond(self, amount: int) -> Height:
         """Take stake away; all of it to leave."""
-        await self._send(Unbond(amount=Amount(amount)))
+        return await self._send(Unbond(amount=Amount(amount)))
 
     def make_key(self, name: str) -> SigningKey:
         """A fresh consensus key beside the node's own, as `phalanx stake rotate-key` makes it."""
@@ -102,9 +102,9 @@ class Operator:
         write_key(path, seed=seed, name=self.home.name, purpose="consensus", passphrase=None)
         return SigningKey(seed)
 
-    async def rotate(self, key: SigningKey) -> None:
+    async def rotate(self, key: SigningKey) -> Height:
         """Vote with `key` from the next election on."""
-        await self._send(RotateKey(consensus_key=key.public, proof=self._possession(key)))
+        return await self._send(RotateKey(consensus_key=key.public, proof=self._possession(key)))
 
     def _possession(self, key: SigningKey) -> Signature:
         return key.sign(possession_bytes(self._chain_id_hash, self.account.public))
