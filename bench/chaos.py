@@ -1,8 +1,8 @@
 """`phalanx chaos kill`: SIGKILL validators under load, restart them, and check that nothing broke.
 
-Never more than F stake is down at once, so the chain must go on. Each kill is aimed at the leader of the
-view in progress or at a random validator, in turn. What is measured is how long no block became final
-around the kill, at the validators that were alive; what is checked is `bench.audit`.
+Never more than F stake is down, or back and not yet where it was, at once: so the chain must go on. Each kill
+is aimed at the leader of the view in progress or at a random validator, in turn. What is measured is how long
+no block became final around the kill, at the validators that were alive; what is checked is `bench.audit`.
 """
 
 import random
@@ -62,6 +62,7 @@ class Chaos:
     validators: ValidatorSet
     random: random.Random
     kills: list[Kill] = field(default_factory=list)
+    recovering: set[int] = field(default_factory=set)  # killed, and not yet where they were
 
     async def kill_all(self, count: int, seconds: float) -> None:
         """Spread `count` kills over `seconds`, each followed by a restart and a recovery."""
@@ -75,11 +76,11 @@ class Chaos:
     async def _choose(self, *, aim_at_leader: bool) -> tuple[int, bool]:
         """The next victim, and whether it leads: never so many down that more than F stake is missing."""
         while True:
-            down = [index for index in self.cluster.validators if not self.cluster.nodes[index].running]
-            missing = self.validators.weight(down)
+            up = [index for index in self.cluster.running if index not in self.recovering]
+            missing = self.validators.weight(index for index in self.cluster.validators if index not in up)
             allowed = [
                 index
-                for index in self.cluster.running
+                for index in up
                 if missing + self.validators.stakes[index] <= self.validators.stake.faulty
             ]
             if allowed:
@@ -104,6 +105,7 @@ class Chaos:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         node = self.cluster.nodes[victim]
+        self.recovering.add(victim)
         killed_ns = time.monotonic_ns()
         node.kill()
         task_status.started()  # it is down: the next victim is chosen knowing that
@@ -117,6 +119,7 @@ class Chaos:
             timeout_s=RECOVERY_TIMEOUT_S,
             what=f"height {target} after its restart",
         )
+        self.recovering.discard(victim)
         self.kills.append(
             Kill(
                 victim=victim,
