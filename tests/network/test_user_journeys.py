@@ -482,7 +482,7 @@ def test_two_machines(tmp_path):
         transfer = ("tx", "send", "--from", tmp_path / "carol.key", "--to", key, "--amount", 100, "--wait")
         assert "proved" in say(*transfer, "--rpc", alice.rpc)
         stop(second)
-        shutil.rmtree(bob.directory / "data" / "store")
+        shutil.rmtree(bob.directory / "data")  # which is of the first network
         other = tmp_path / "two.json"
         say("genesis", alice.directory / "node.json", descriptor, "--network", "two", "--out", other)
         (bob.directory / "genesis.json").write_bytes(other.read_bytes())
