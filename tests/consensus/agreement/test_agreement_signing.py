@@ -21,7 +21,6 @@ from consensus.primitives.crypto import hash_tagged
 from consensus.primitives.ids import ZERO_HASH
 
 A, B, C, D = (hash_tagged(b"test/block", bytes([i])) for i in range(4))
-VOTE_KINDS = (Kind.PROPOSE, Kind.NOTARIZE, Kind.SKIP, Kind.NFALL, Kind.SFALL, Kind.FINALIZE)
 STATEMENTS = [
     *((Kind.PROPOSE, block, ZERO_HASH) for block in (A, B)),
     *((Kind.NOTARIZE, block, ZERO_HASH) for block in (A, B)),
