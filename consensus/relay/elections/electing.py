@@ -49,12 +49,14 @@ def elect(stakes: Stakes, epoch: Epoch) -> ElectionRecord:
     ledger = stakes.ledger
     seats = ledger.parameters.max_validators
     previous = [each.account for each in epoch_members(ledger, Epoch(epoch - 1)).members]
-    electable = _electable(stakes, epoch, previous)
+    eligible = _eligible(stakes, epoch, previous)
     ballots = _ballots(stakes, epoch, previous)
+    backed = {account for ballot in ballots if ballot.stake for account in ballot.approved}
+    electable = [each for each in eligible if each.account in backed]  # not if all of it is about to be cut
     kept = kept_members(
         [each.account for each in electable],
         previous,
-        backed={account for ballot in ballots if ballot.stake for account in ballot.approved},
+        backed=backed,
         blame=lambda account: _blame(stakes, account, epoch),
         seats=seats,
     )
@@ -94,7 +96,7 @@ def exposures_of(backing: Backing) -> dict[PublicKey, ExposureRecord]:
     }
 
 
-def _electable(stakes: Stakes, epoch: Epoch, previous: list[PublicKey]) -> list[Candidate]:
+def _eligible(stakes: Stakes, epoch: Epoch, previous: list[PublicKey]) -> list[Candidate]:
     """Who may be elected: the roster, and members who may be and fell off it. It ranks by what is in each
     one's own pool; many with a little more of that could else unseat members with any stake behind them."""
     found = [Candidate(each.account, each.joined_height) for each in stakes.candidates(epoch)]

@@ -9,7 +9,9 @@ from staking_world import accounts, bench, code, evidence, quick, to_epoch
 
 from consensus.agreement.evidence import Evidence
 from consensus.primitives.ids import Amount, ChainId, Epoch
+from consensus.relay.elections.electing import elect
 from consensus.relay.elections.records import exposure
+from consensus.relay.epochs import epoch_members
 from consensus.relay.genesis import issuance
 from consensus.relay.ledger import Pot
 from consensus.relay.notices.records import NOTICES_KEY, NoticesRecord, SlashNotice, slash_notice_key
@@ -375,3 +377,23 @@ def test_an_election_amid_a_cut_finds_no_more_stake_than_after_it(monkeypatch) -
         found.append([exposure(network.view, Epoch(5), each) for each in accounts(network, 5)])
     assert found[0] == found[1]
     assert OPERATORS[0].public not in accounts(network, 5)
+
+
+def test_whoever_is_about_to_lose_all_does_not_count_as_electable() -> None:
+    """A fault on one chain costs no seat, so the validator is eligible; but with all behind it due to be cut
+    nobody elects it. Counted as electable it kept others from being kept, and with all others jailed the next
+    epoch had no validator: no block could follow."""
+    court = Court(quick())
+    epoch = court.run.context.epoch
+    for account in ACCOUNTS[1:]:
+        convict(court.run, account, epoch, OffenceKind.NOTARIZE_AND_SKIP)
+    give_room(court, 0)
+    whole = court.exposure(0, epoch).total
+    kind, chain = OffenceKind.ATTESTED_INVALID, ChainId(1)
+    convict_allocation(court.run, ACCOUNTS[0], epoch, kind, chain=chain, allocated=whole)
+    assert is_frozen(court.ledger)
+    assert court.run.stakes.is_eligible(ACCOUNTS[0])
+    election = elect(court.run.stakes, Epoch(epoch + 1))
+    assert (election.electable, election.kept) == (0, (ACCOUNTS[0],))
+    members = epoch_members(court.ledger, Epoch(epoch + 1)).members
+    assert [(each.account, each.stake) for each in members] == [(ACCOUNTS[0], 1)]
