@@ -57,7 +57,8 @@ def has_room(run: Run) -> bool:
 def collect(
     run: Run, before: OffenceRecord, after: OffenceRecord, kind: OffenceKind, reporter: PublicKey | None
 ) -> int:
-    """Store `after` and cut what it owes beyond `before`, as far as this block goes; the units."""
+    """Store `after` and cut what it owes beyond `before`, as far as this block goes; the units. None while a
+    veto still gives back: what it undid is to be found there, so all of it is for `go_on`."""
     if _unfinished(run.ledger) is not None:
         raise AssertionError("nobody is convicted before the cut for the last one is finished: has_room")
     cut = UnfinishedCut(
@@ -70,6 +71,10 @@ def collect(
         contested=False,
         taken=0,
     )
+    if is_sweeping(run):
+        run.ledger.put(offence_key(after.account, after.epoch), after)
+        run.ledger.put(UNFINISHED_CUT_KEY, cut)
+        return 0
     rest, slashed = _take(run, cut, after)
     if rest is not None:
         run.ledger.put(UNFINISHED_CUT_KEY, rest)

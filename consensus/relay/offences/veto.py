@@ -147,7 +147,7 @@ def veto(run: Run, number: int) -> Code:
     count_tombstones(run, before, after)
     _close(run, case, CaseState.VETOED)
     run.lifted.append((case.account, case.epoch, case.amount))
-    sweep(run)  # as far as one block goes: an offence that is judged next finds the stake there again
+    sweep(run)  # as far as one block goes: what an offence costs that is judged next is cut when all is back
     return Code.OK
 
 

@@ -215,6 +215,27 @@ def veto_amid_a_cut(index: int, epoch: int, blocks: int, *, verdict: bool) -> No
     court.check()
 
 
+@pytest.mark.parametrize("most_swept", [1, 3, veto_module.MAX_SWEPT])
+def test_what_a_veto_is_still_giving_back_pays_for_the_next_offence(most_swept, monkeypatch) -> None:
+    """A verdict took everything. Who shows its own signatures before all that is back would else pay with
+    what there is by then."""
+    monkeypatch.setattr(veto_module, "MAX_SWEPT", most_swept)
+    court = Court(WORLD)
+    run, kind = court.run, OffenceKind.DOUBLE_NOTARIZE
+    convict(run, ACCOUNTS[1], Epoch(2), OffenceKind.ATTESTED_INVALID)
+    assert veto(run, 1) is Code.OK
+    first = convict(run, ACCOUNTS[1], Epoch(2), kind)
+    for _ in range(30):
+        court.wait(0)
+        court.check()
+    assert not is_frozen(court.ledger)
+    exposed, fraction = court.exposure(1, 2), TABLE[kind].fraction_ppb(run.parameters)
+    record = record_of(court.ledger, ACCOUNTS[1], Epoch(2))
+    assert record is not None
+    assert record.taken == sum(owed(each.amount, exposed.total, fraction, ()) for each in exposed.edges) > 0
+    assert first + sum(each.slashed for each in run.raised) == record.taken
+
+
 STEP = st.one_of(
     OFFENCE, st.tuples(st.just("veto"), st.integers(1, 8)), st.tuples(st.just("wait"), st.integers(0, 6))
 )
