@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from consensus.candidates.execution import InboxMessage, chain_call, frame_input, framed_bytes
 from consensus.candidates.lifecycle import ChainView, Tip, may_send, tip_after
 from consensus.candidates.receipts import (
+    MAX_MESSAGES_CONSUMED,
     MAX_OUTGOING_BYTES,
     MAX_PIPELINE_DEPTH,
     CandidateHeader,
@@ -24,8 +25,6 @@ from consensus.primitives.codec import encode
 from consensus.primitives.errors import InvalidBlock
 from consensus.primitives.guest import MAX_INPUT_BYTES, GuestCall, GuestOutcome, Status
 from consensus.primitives.ids import ChainId, Hash, Height, Milliseconds
-
-MAX_MESSAGES_CONSUMED = 256  # by one candidate; what is left waits for the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from consensus.primitives.ids import (
 
 MAX_PIPELINE_DEPTH: Final = 3  # candidates of one chain that may be in flight, each built on the one before
 MAX_LANES_READ: Final = 33  # lanes that one candidate may consume from
+MAX_MESSAGES_CONSUMED: Final = 256  # by one candidate, of all lanes; what is left waits for the next
 MAX_POV_BYTES: Final = 8 * 1024 * 1024
 MAX_BODY_TRANSACTIONS: Final = 20_000
 MAX_CHAIN_TRANSACTION_BYTES: Final = 64 * 1024
@@ -71,6 +72,8 @@ class CandidateHeader:
     fuel_used: Fuel
 
     def __post_init__(self) -> None:
+        if sum(each.next - each.first for each in self.inbox) > MAX_MESSAGES_CONSUMED:
+            raise ValueError(f"a candidate consumes at most {MAX_MESSAGES_CONSUMED} messages")
         if sum(len(each.payload) for each in self.outgoing) > MAX_OUTGOING_BYTES:
             raise ValueError(f"a candidate sends at most {MAX_OUTGOING_BYTES} bytes")
 

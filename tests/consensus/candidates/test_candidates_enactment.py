@@ -19,8 +19,15 @@ from relay_fakes import (
 
 from consensus.agreement.statements import Verdict
 from consensus.candidates.execution import CandidateTask
-from consensus.candidates.receipts import CandidateInclusion, InboxCursor
-from consensus.primitives.errors import InvalidBlock
+from consensus.candidates.receipts import (
+    MAX_HEADER_BYTES,
+    MAX_MESSAGES_CONSUMED,
+    CandidateHeader,
+    CandidateInclusion,
+    InboxCursor,
+)
+from consensus.primitives.codec import decode, encode
+from consensus.primitives.errors import DecodeError, InvalidBlock
 from consensus.primitives.guest import InstanceEndpoint, Outgoing
 from consensus.relay.blocks import check_payload, encode_payload
 from consensus.relay.genesis import issuance
@@ -111,6 +118,19 @@ def test_an_inclusion_that_does_not_hold_is_void_and_changes_nothing(network: Ne
     assert reason in result.void[inclusion.header.hash]
     assert not result.receipts
     assert (network.view.head(1), network.view.chain_record(1)) == before
+
+
+def test_a_candidate_of_any_collator_consumes_no_more_than_a_block_has_time_for(network: Network) -> None:
+    """Over all lanes: the block that enacts it takes each message that it consumed out of the state."""
+    header = Collator(network).offer([b"x"])
+    cursors = [InboxCursor(source=OWN, first=7, next=7 + MAX_MESSAGES_CONSUMED)]
+    full = replace(header, inbox=tuple(cursors))
+    assert decode(CandidateHeader, encode(full), limit=MAX_HEADER_BYTES) == full
+    with pytest.raises(ValueError, match="256 messages"):
+        replace(header, inbox=(*cursors, InboxCursor(source=SHARED, first=0, next=1)))
+    too_much = encode(full).replace(encode(cursors[0]), encode(replace(cursors[0], first=6)))
+    with pytest.raises(DecodeError, match="256 messages"):
+        decode(CandidateHeader, too_much, limit=MAX_HEADER_BYTES)
 
 
 def test_unsorted_or_repeated_candidates_make_the_block_invalid(network: Network) -> None:
