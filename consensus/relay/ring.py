@@ -12,12 +12,16 @@ from consensus.primitives.ids import Hash
 from consensus.primitives.tree import tree_key
 
 
-class Records(Protocol):
-    """The state that queues live in: an overlay of the relay tree."""
+class Readable(Protocol):
+    """A state that queues are in."""
 
     def read(self, key: Hash) -> bytes | None:
         """The current value under a tree key."""
         ...
+
+
+class Records(Readable, Protocol):
+    """The state that queues live in: an overlay of the relay tree."""
 
     def write(self, key: Hash, value: bytes | None) -> None:
         """Set or delete it."""
@@ -40,7 +44,7 @@ class Ring:
     def __init__(self, records: Records, name: bytes) -> None:
         self._records = records
         self._name: Final = name
-        self._key: Final = tree_key(b"ring", name)
+        self._key: Final = _key_of(name)
 
     def __len__(self) -> int:
         record = self._record()
@@ -78,8 +82,7 @@ class Ring:
             yield self._entry(position)
 
     def _record(self) -> RingRecord:
-        raw = self._records.read(self._key)
-        return RingRecord() if raw is None else decode(RingRecord, raw, limit=64)
+        return _record_at(self._records, self._key)
 
     def _write(self, record: RingRecord) -> None:
         self._records.write(self._key, encode(record))
@@ -92,3 +95,18 @@ class Ring:
 
     def _entry_key(self, position: int) -> Hash:
         return tree_key(b"ring-entry", self._name + position.to_bytes(8, "big"))
+
+
+def is_waiting(state: Readable, name: bytes) -> bool:
+    """Whether anything waits in the queue called `name`."""
+    record = _record_at(state, _key_of(name))
+    return record.first != record.next
+
+
+def _record_at(state: Readable, key: Hash) -> RingRecord:
+    raw = state.read(key)
+    return RingRecord() if raw is None else decode(RingRecord, raw, limit=64)
+
+
+def _key_of(name: bytes) -> Hash:
+    return tree_key(b"ring", name)

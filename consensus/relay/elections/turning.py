@@ -3,7 +3,7 @@
 
 The boundary header names the set that its parent's state has, so that block itself changes nothing about it:
 it stamps what only it knows. With it goes what nobody answers for any more, sets and their exposures; but
-nothing while a conviction is being cut, by one of those exposures.
+nothing while a conviction is being cut, or is to be, by one of those exposures.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from consensus.relay.epochs import (
 )
 from consensus.relay.run import Run
 from consensus.relay.security import attesters
-from consensus.relay.stake.leaving import is_frozen
+from consensus.relay.stake.leaving import is_owing
 
 MAX_LAPSES: Final = 4  # sets that one boundary block removes: usually one, more after a halt
 
@@ -47,7 +47,7 @@ def _end_epoch(run: Run) -> None:
     began = replace(record, leader_seed=context.parent_hash, began_ms=context.time_ms)
     ledger.put(epoch_set_key(coming), began)
     oldest = oldest_epoch(ledger)
-    if is_frozen(ledger):
+    if is_owing(ledger):
         return
     for lapsed in map(Epoch, range(oldest, oldest + MAX_LAPSES)):
         if is_answerable(ledger, lapsed, now=coming, now_ms=context.time_ms):

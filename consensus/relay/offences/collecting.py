@@ -9,8 +9,9 @@ An exposure has up to 2,049 edges, and up to 65 pools answer for each: more than
 cuts MAX_POOLS of them, the next one goes on with the next edge (`go_on`), one validator after the other. All
 that is owed is frozen with the first block nevertheless. While a cut is unfinished
 
-    none of the stake gets away     no wait ends (`leaving.wait_is_over`) and no exposure is forgotten: what
-                                    leaves or moves meanwhile is in a pool that answers
+    none of the stake gets away     no wait ends (`leaving.wait_is_over`) and no exposure is forgotten, nor
+                                    before accomplices were cut for what they owe with it: what leaves or
+                                    moves meanwhile is in a pool that answers
     nothing changes what is owed    nobody else is convicted (`has_room`), no debt is raised, no window of a
                                     veto ends; a veto takes what it undoes from both sides of the difference
     none of it elects anybody       an election counts what is still due as gone (`outstanding`)

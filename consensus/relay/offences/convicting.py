@@ -33,6 +33,7 @@ from consensus.relay.parameters import BILLION
 from consensus.relay.ring import Ring
 from consensus.relay.run import Run
 from consensus.relay.security.allocations import end_allocation
+from consensus.relay.stake.records import RAISES
 
 MAX_RAISES: Final = 4  # offenders whose debt one block looks at anew
 
@@ -216,4 +217,4 @@ def _raise(run: Run, epoch: Epoch, account: PublicKey, offenders: OffendersRecor
 
 
 def _raises(run: Run) -> Ring:
-    return Ring(run.ledger, b"raises")
+    return Ring(run.ledger, RAISES)

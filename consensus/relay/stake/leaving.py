@@ -7,7 +7,8 @@ left of it waits for as many further epochs as that takes, and stays electoral a
 
 It is paid out once `unbonding_epochs` whole epochs *and* `unbonding_ms` have passed since its last epoch
 ended: evidence about that epoch does not count any longer then, and no light client trusts a header of it.
-Nor does any wait end while a conviction is being cut, which may take many blocks.
+Nor does any wait end while a conviction is being cut, or what its accomplices owe for it, which may take many
+blocks.
 """
 
 from dataclasses import replace
@@ -17,7 +18,8 @@ from consensus.primitives.ids import Epoch
 from consensus.relay.epochs import Reads, epoch_of, epoch_set_key, find_epoch_members, oldest_epoch
 from consensus.relay.ledger import Ledger
 from consensus.relay.parameters import BILLION, Parameters
-from consensus.relay.stake.records import UNFINISHED_CUT_KEY, TotalsRecord
+from consensus.relay.ring import is_waiting
+from consensus.relay.stake.records import RAISES, UNFINISHED_CUT_KEY, TotalsRecord
 
 
 def newest_epoch(ledger: Ledger) -> Epoch:
@@ -44,7 +46,7 @@ def wait_is_over(state: Reads, last_epoch: Epoch, parameters: Parameters, *, now
     """Whether stake with this last epoch answers for nothing any more, in a block of this epoch and time."""
     if now <= last_epoch + parameters.unbonding_epochs:
         return False
-    if is_frozen(state):
+    if is_owing(state):
         return False
     after = Epoch(last_epoch + 1)
     began = find_epoch_members(state, after)
@@ -54,8 +56,14 @@ def wait_is_over(state: Reads, last_epoch: Epoch, parameters: Parameters, *, now
 
 
 def is_frozen(state: Reads) -> bool:
-    """Whether a conviction is being cut: what answers for it may not get away before its turn."""
+    """Whether a conviction is being cut."""
     return state.read(UNFINISHED_CUT_KEY) is not None
+
+
+def is_owing(state: Reads) -> bool:
+    """Whether a conviction is being cut, or who was convicted before owes more for it and waits to be cut for
+    that: what answers may not get away before its turn."""
+    return is_frozen(state) or is_waiting(state, RAISES)
 
 
 def stride(waiting: int) -> int:

@@ -36,6 +36,7 @@ MAX_STAKE: Final = (1 << 64) - 1  # of all together, so that every sum of voting
 ROSTER_KEY: Final = tree_key(b"relay", b"roster")
 TOTALS_KEY: Final = tree_key(b"relay", b"stake")
 UNFINISHED_CUT_KEY: Final = tree_key(b"relay", b"unfinished-cut")  # a record of `offences`
+RAISES: Final = b"raises"  # a queue of `offences`: epochs whose first offenders owe more by now
 
 
 class Standing(enum.IntEnum):

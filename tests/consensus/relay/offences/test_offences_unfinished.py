@@ -350,6 +350,43 @@ def test_nobody_is_paid_out_and_no_set_goes_before_its_part_is_cut(most: int, mo
     assert sorted(paid) == sorted(300 - part // 2 for part in exposed.values()), "half of what answers is cut"
 
 
+@pytest.mark.parametrize("most", [1, MAX_POOLS])
+@pytest.mark.parametrize("reported", [False, True])
+def test_nobody_gets_away_before_who_was_convicted_first_owes_what_all_do(
+    most: int, reported: bool, monkeypatch
+) -> None:
+    """The second of two offenders is convicted in the last block that may carry evidence about them. What the
+    first owes more for it is still there when its turn comes."""
+    monkeypatch.setattr(collecting, "MAX_POOLS", most)
+    network, names = behind(slash_double_ppb=10_000_000, correlation_factor=1)
+    leavers = [USERS[1], USERS[2], USERS[3]]
+    own = {each.public: network.view.stakes.held_by(each.public)[0].pool for each in leavers}
+    pair = {main_pool(each): each for each in names}
+    asked = [Undelegate(nomination=pair[own[each.public]], amount=Amount(300)) for each in leavers]
+    left = network.block([network.raw(*each) for each in zip(leavers, asked, strict=True)])
+    last = int.from_bytes(left.receipts[0].output, "big")
+    exposed = exposure(network.view, Epoch(last), OPERATORS[0].public)
+    assert exposed is not None
+    convicted = 0
+    while network.height < 2 * last + 24:
+        pieces, raws = [], []
+        if network.height + 1 == 2 * last + 3:
+            pieces = [offender(network, last, OPERATORS[0].public)]
+        if network.height + 1 == 2 * last + 9:
+            pieces = [offender(network, last, OPERATORS[1].public)]
+            if reported:
+                raws, pieces = [network.raw(USERS[0], SubmitEvidence(evidence=pieces[0]))], []
+        raws += [network.raw(each, Withdraw()) for each in leavers]
+        convicted += len(network.block(raws, evidence=pieces).offences)
+    assert convicted == 2
+    record = record_of(network.view, OPERATORS[0].public, Epoch(last))
+    assert record is not None
+    assert record.taken == sum(
+        owed(each.amount, exposed.total, record.fraction_ppb, ()) for each in exposed.edges
+    )
+    assert record.fraction_ppb > 240_000_000, "two of four: (2 / 4)^2"
+
+
 def minted(network: Network) -> int:
     return network.view.supply().issued - issuance(network.genesis)
 
