@@ -15,7 +15,13 @@ from relay_fakes import (
     total_supply,
 )
 
-from consensus.candidates.receipts import CandidateHeader, CandidateInclusion, InboxCursor, bitmap_of
+from consensus.candidates.receipts import (
+    MAX_MESSAGES_CONSUMED,
+    CandidateHeader,
+    CandidateInclusion,
+    InboxCursor,
+    bitmap_of,
+)
 from consensus.primitives.guest import ChainEndpoint, InstanceEndpoint, Outgoing
 from consensus.relay.genesis import issuance
 from consensus.relay.registry import chain_genesis_state
@@ -34,7 +40,14 @@ INSTANCE = st.builds(
     module=st.sampled_from([BANK_ID, bytes(32)]),
     chain=st.sampled_from([0, 1, 2, 2**32 - 1]),
 )
-CURSOR = st.tuples(INSTANCE, U64, U64).filter(lambda each: each[1] < each[2])
+CURSOR = st.builds(
+    lambda source, first, count: InboxCursor(
+        source=source, first=min(first, 2**64 - 1 - count), next=min(first + count, 2**64 - 1)
+    ),
+    INSTANCE,
+    U64,
+    st.sampled_from([1, 2, MAX_MESSAGES_CONSUMED // 3]),  # of one of three lanes
+)
 HEADER = st.builds(
     CandidateHeader,
     chain=U32,
@@ -49,9 +62,7 @@ HEADER = st.builds(
     pov_bytes=U32,
     pre_root=HASH,
     post_root=HASH,
-    inbox=st.lists(CURSOR.map(lambda c: InboxCursor(source=c[0], first=c[1], next=c[2])), max_size=3).map(
-        tuple
-    ),
+    inbox=st.lists(CURSOR, max_size=3).map(tuple),
     outgoing=st.lists(
         st.builds(
             Outgoing,
