@@ -39,7 +39,7 @@ fuzz: setup  ## coverage-guided fuzzing of all decoders, with atheris if it is t
 prove: setup  ## the machine proof: exhaustive search, Twins, differential, mutants; one table (docs/proof.md)
 	@$(BIN)/python -m tests.proof
 
-prove-whole: setup  ## the machine proof with every third view searched: an hour
+prove-whole: setup  ## the machine proof with all third views searched: an hour
 	@$(BIN)/python -m tests.proof --whole
 
 prove-quick: setup  ## the machine proof in the reduced form that CI runs

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--quick", action="store_true", help="the reduced form that CI runs")
-    forms.add_argument("--whole", action="store_true", help="every third view, not a part of them")
+    forms.add_argument("--whole", action="store_true", help="all third views, not a part of them")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, metavar="SUITE")
     options = parser.parse_args(arguments)
