@@ -1,5 +1,7 @@
 """A cut that takes more than a block takes what one block would: nobody gets away meanwhile."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from relay_fakes import ALL_ACCOUNTS, OPERATORS, USERS, Network, total_supply
 from staking_world import accounts, bench, code, evidence, quick, to_epoch
 
 from consensus.agreement.evidence import Evidence
-from consensus.primitives.ids import Amount, ChainId, Epoch
+from consensus.primitives.ids import Amount, ChainId, Epoch, Hash
 from consensus.relay.elections.electing import elect
 from consensus.relay.elections.records import exposure
 from consensus.relay.epochs import epoch_members
@@ -42,6 +44,7 @@ MEMBER = st.integers(0, 3)
 KIND = st.sampled_from(list(OffenceKind))
 EPOCH = st.integers(1, 3)
 ROOM = st.integers(1, 9)
+LEAVERS = USERS[1:4]
 OFFENCE = st.one_of(
     st.tuples(st.just("whole"), MEMBER, KIND, EPOCH),
     st.tuples(st.just("part"), MEMBER, st.integers(1, 3), EPOCH),
@@ -308,6 +311,17 @@ def behind(**parameters: object) -> tuple[Network, tuple[bytes, ...]]:
     return network, (*(each.nomination for each in edges.edges),)
 
 
+def leave(network: Network, names: Sequence[Hash]) -> tuple[Epoch, set[Hash]]:
+    """All who share a nomination with another ask for it back: the last epoch that they answer for, and the
+    nominations."""
+    by_pool = {main_pool(each): each for each in names}
+    left = [by_pool[network.view.stakes.held_by(each.public)[0].pool] for each in LEAVERS]
+    asked = [Undelegate(nomination=each, amount=Amount(300)) for each in left]
+    receipts = network.block([network.raw(*each) for each in zip(LEAVERS, asked, strict=True)]).receipts
+    assert [each.code for each in receipts] == [Code.OK] * 3
+    return Epoch(int.from_bytes(receipts[0].output, "big")), set(left)
+
+
 def offender(network: Network, epoch: int, name: bytes) -> Evidence:
     """Evidence against a member."""
     return evidence(network, accounts(network, epoch).index(name), epoch=epoch)
@@ -319,24 +333,16 @@ def test_nobody_is_paid_out_and_no_set_goes_before_its_part_is_cut(most: int, mo
     the epoch's set and exposures go."""
     monkeypatch.setattr(collecting, "MAX_POOLS", most)
     network, names = behind(slash_double_ppb=500_000_000, correlation_factor=0)
-    leavers = [USERS[1], USERS[2], USERS[3]]
-    own = {each.public: network.view.stakes.held_by(each.public)[0].pool for each in leavers}
-    pair = {main_pool(each): each for each in names}
-    asked = [Undelegate(nomination=pair[own[each.public]], amount=Amount(300)) for each in leavers]
-    left = network.block([network.raw(*each) for each in zip(leavers, asked, strict=True)])
-    assert [each.code for each in left.receipts] == [Code.OK] * 3
-    last = int.from_bytes(left.receipts[0].output, "big")
-    record = exposure(network.view, Epoch(last), OPERATORS[0].public)
+    last, left = leave(network, names)
+    record = exposure(network.view, last, OPERATORS[0].public)
     assert record is not None
-    exposed = {
-        each.nomination: each.amount for each in record.edges if main_pool(each.nomination) in own.values()
-    }
+    exposed = {each.nomination: each.amount for each in record.edges if each.nomination in left}
     convicted, paid = 0, []
     while network.height < 2 * last + 24:
         pieces = []
         if network.height + 1 == 2 * last + 9:
             pieces = [offender(network, last, OPERATORS[0].public)]
-        raws = [network.raw(each, Withdraw()) for each in leavers]
+        raws = [network.raw(each, Withdraw()) for each in LEAVERS]
         result = network.block(raws, evidence=pieces)
         convicted += len(result.offences)
         for receipt in result.receipts:
@@ -359,13 +365,8 @@ def test_nobody_gets_away_before_who_was_convicted_first_owes_what_all_do(
     first owes more for it is still there when its turn comes."""
     monkeypatch.setattr(collecting, "MAX_POOLS", most)
     network, names = behind(slash_double_ppb=10_000_000, correlation_factor=1)
-    leavers = [USERS[1], USERS[2], USERS[3]]
-    own = {each.public: network.view.stakes.held_by(each.public)[0].pool for each in leavers}
-    pair = {main_pool(each): each for each in names}
-    asked = [Undelegate(nomination=pair[own[each.public]], amount=Amount(300)) for each in leavers]
-    left = network.block([network.raw(*each) for each in zip(leavers, asked, strict=True)])
-    last = int.from_bytes(left.receipts[0].output, "big")
-    exposed = exposure(network.view, Epoch(last), OPERATORS[0].public)
+    last, _ = leave(network, names)
+    exposed = exposure(network.view, last, OPERATORS[0].public)
     assert exposed is not None
     convicted = 0
     while network.height < 2 * last + 24:
@@ -376,10 +377,10 @@ def test_nobody_gets_away_before_who_was_convicted_first_owes_what_all_do(
             pieces = [offender(network, last, OPERATORS[1].public)]
             if reported:
                 raws, pieces = [network.raw(USERS[0], SubmitEvidence(evidence=pieces[0]))], []
-        raws += [network.raw(each, Withdraw()) for each in leavers]
+        raws += [network.raw(each, Withdraw()) for each in LEAVERS]
         convicted += len(network.block(raws, evidence=pieces).offences)
     assert convicted == 2
-    record = record_of(network.view, OPERATORS[0].public, Epoch(last))
+    record = record_of(network.view, OPERATORS[0].public, last)
     assert record is not None
     assert record.taken == sum(
         owed(each.amount, exposed.total, record.fraction_ppb, ()) for each in exposed.edges
